@@ -1,0 +1,53 @@
+# Everything a fresh machine needs beyond Python 3.11+, git and make is built here.
+# `make demo` and `make test` do all the set-up; a second run finds it done.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv
+# uv installs 200 packages in seconds and checks the hashes in requirements.lock.
+UV_VERSION := 0.13.9
+EXTRAS := dev,aws,pinecone,dask,bench
+
+.PHONY: demo test lint types format lock clean help
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("ragwright needs Python 3.11 or newer; this is " + sys.version.split()[0] + \
+	  ". Name another with: make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.base: $(UV) pyproject.toml requirements.lock
+	$(UV) pip install --quiet --editable . --constraint requirements.lock
+	@touch $@
+
+$(VENV)/.dev: $(UV) pyproject.toml requirements.lock
+	$(UV) pip install --quiet --editable '.[$(EXTRAS)]' --constraint requirements.lock
+	@touch $@ $(VENV)/.base
+
+demo: $(VENV)/.base  ## run the main job on this machine, with no account
+	$(BIN)/ragwright demo
+
+test: $(VENV)/.dev  ## run the tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev  ## check types
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(UV)  ## resolve requirements.lock anew
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --all-extras --no-emit-index-url \
+	  --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what the targets above built; state under .ragwright stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""What happens, in what order: one Prefect flow a file."""

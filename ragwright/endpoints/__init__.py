@@ -1,0 +1,134 @@
+"""Model endpoints: where they run (hosts, the control plane) and how they are called (endpoints, the data plane)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, runtime_checkable
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Contract = Literal["tei", "hf-feature-extraction", "openai-embeddings", "tgi", "openai-chat"]
+"""The wire format of an endpoint: what goes into a request and what comes back."""
+
+
+class EndpointSpec(BaseModel):
+    """What to deploy; crosses the flow/task boundary. Equal specs describe the same endpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9-]{0,62}$", description="Unique on its host.")
+    model: str = Field(description="Name in models.toml.")
+    contract: Contract
+    options: Mapping[str, str] = Field(default_factory=dict, description="What only this host understands.")
+
+
+class Lease(BaseModel):
+    """Who pays for an endpoint, for which run, and until when. Nothing billable outlives its lease."""
+
+    model_config = ConfigDict(frozen=True)
+
+    owner: str
+    run_id: str = ""
+    expires_at: AwareDatetime
+
+    @classmethod
+    def lasting(cls, *, owner: str, minutes: float, run_id: str = "") -> Lease:
+        """A lease from now on."""
+        return cls(owner=owner, run_id=run_id, expires_at=datetime.now(UTC) + timedelta(minutes=minutes))
+
+
+class EndpointStatus(StrEnum):
+    """The life of an endpoint, in SageMaker's words."""
+
+    CREATING = "Creating"
+    IN_SERVICE = "InService"
+    FAILED = "Failed"
+    DELETING = "Deleting"
+
+
+class EndpointInfo(BaseModel):
+    """What a host knows of one endpoint. Holds no secret."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    host: str
+    status: EndpointStatus
+    url: str | None = None
+    model: str
+    contract: Contract
+    owner: str = ""
+    run_id: str = ""
+    lease_expires_at: AwareDatetime | None = None
+    failure_reason: str | None = None
+
+
+@runtime_checkable
+class Endpoint(Protocol):
+    """The data plane of one endpoint; a context manager, safe to call from several threads.
+
+    `invoke` sends one payload (JSON-ready) and returns the decoded reply. It never retries. It raises `Throttled` (429,
+    with `retry_after`), `PayloadTooLarge` (413), `RequestRejected` (other 4xx, with the server's reason), `Unavailable`
+    (refused, reset, 5xx), `TimedOut`, or `BadReply` (not JSON). No error carries the token.
+    """
+
+    name: str
+    contract: Contract
+    max_payload_bytes: int
+
+    def invoke(self, payload: Mapping[str, Any]) -> Any:
+        """Send one payload and return the decoded reply."""
+
+    def close(self) -> None:
+        """Give back connections. The endpoint itself goes on."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+@runtime_checkable
+class EndpointHost(Protocol):
+    """The control plane: starts and stops endpoints. A context manager with a cheap constructor.
+
+    - `deploy` returns without waiting for the model; deploying the same spec twice returns the same endpoint (its
+      lease is extended if the new one ends later), another spec under a taken name replaces it, and two processes
+      deploying at once get one endpoint.
+    - `wait` returns once every named endpoint is in service. A failed start raises `EndpointError` with the reason and
+      the end of the log; `TimedOut` after `timeout` seconds.
+    - `describe` and `connect` raise `EndpointError` for a name the host does not know.
+    - `extend` never shortens a lease.
+    - `delete` returns when the endpoint is gone; deleting a missing one succeeds and returns False.
+    """
+
+    def deploy(self, spec: EndpointSpec, lease: Lease) -> EndpointInfo:
+        """Start an endpoint under a lease."""
+
+    def wait(self, names: Sequence[str], *, timeout: float) -> list[EndpointInfo]:
+        """Wait until all are in service."""
+
+    def describe(self, name: str) -> EndpointInfo:
+        """Say what is known of one endpoint."""
+
+    def list(self, *, owner: str | None = None) -> list[EndpointInfo]:
+        """All endpoints, or one owner's, by name."""
+
+    def extend(self, name: str, until: datetime) -> EndpointInfo:
+        """Move a lease's end to `until` if that is later."""
+
+    def delete(self, name: str) -> bool:
+        """Stop an endpoint; whether there was one."""
+
+    def connect(self, name: str, *, timeout: float = 60) -> Endpoint:
+        """Open the data plane; `timeout` is the limit of one call in seconds."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,183 @@
+"""The one settings tree: `ragwright.toml` < `.env` < environment < what a call passes in.
+
+Environment names are `RAGWRIGHT_` plus the path with double underscores: `RAGWRIGHT_EMBEDDING__ENDPOINT`.
+Nothing is read at import; call `load_settings()`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ragwright.errors import ConfigurationError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A branch of the tree: frozen, and unknown names are errors, so that a typo does not pass as a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SourceSettings(Section):
+    """How the FAQ is read."""
+
+    question_column: str = Field("question", description="Column that holds the question.")
+    answer_column: str = Field("answer", description="Column that holds the answer.")
+    key_column: str | None = Field(
+        None, description="Column that names a row for ever. Without one the question's own text does."
+    )
+    metadata_columns: tuple[str, ...] = Field((), description="Other columns to keep with every answer.")
+    encoding: str = Field("utf-8", description="Text encoding of CSV and JSONL sources.")
+    partition_rows: int = Field(5_000, ge=1, description="Rows read, checked and chunked at a time.")
+    timeout_seconds: float = Field(60, gt=0, description="Limit on each read from a URL.")
+
+
+class QualitySettings(Section):
+    """What makes a row unfit to index."""
+
+    max_bad_share: Share = Field(0.1, description="The run fails when a larger share of rows is bad.")
+    min_answer_chars: int = Field(2, ge=1)
+    max_answer_chars: int = Field(1_000_000, ge=1)
+    max_question_chars: int = Field(2_000, ge=1)
+
+
+class ChunkingSettings(Section):
+    """How answers become sections."""
+
+    max_tokens: int | None = Field(
+        None, ge=16, description="Tokens of one embedded text; None: what the embedder takes."
+    )
+    overlap_tokens: int = Field(24, ge=0, description="Tokens that neighbouring sections share.")
+    embed: Literal["question+answer", "answer"] = Field(
+        "question+answer", description="What is embedded; see docs/evaluation.md for what it is worth."
+    )
+
+
+class EndpointSettings(Section):
+    """Where models run and for how long."""
+
+    host: Literal["local", "sagemaker"] = "local"
+    owner: str = Field("ragwright", description="Whose endpoints these are; teardown touches no other's.")
+    lease_minutes: float = Field(60, gt=0, description="An endpoint goes away this long after its last extension.")
+    ask_lease_minutes: float = Field(10, gt=0, description="The same for endpoints that `ask` starts by itself.")
+    start_timeout_seconds: float = Field(180, gt=0)
+    request_timeout_seconds: float = Field(60, gt=0)
+
+
+class EmbeddingSettings(Section):
+    """The embedding endpoint and how it is fed."""
+
+    endpoint: str = Field("minilm-demo", description="Endpoint name, or a URL, or `hashing:DIMENSION`.")
+    model: str = Field("all-minilm-l6-v2-int8", description="Name in models.toml.")
+    contract: Literal["tei", "hf-feature-extraction", "openai-embeddings"] = "tei"
+    api_key: SecretStr | None = Field(None, description="For a URL that asks for one.")
+    batch_tokens: int = Field(4_096, ge=32, description="Tokens of one request, padding included.")
+    batch_texts: int = Field(32, ge=1, description="Texts of one request at most.")
+    concurrency: int = Field(3, ge=1, description="Requests in flight.")
+
+
+class GenerationSettings(Section):
+    """The language model and how it is asked."""
+
+    endpoint: str = Field("smollm2-demo", description="Endpoint name, or a URL, or `scripted`, or `none`.")
+    model: str = Field("smollm2-135m-instruct-q4", description="Name in models.toml.")
+    contract: Literal["tgi", "openai-chat"] = "tgi"
+    api_key: SecretStr | None = Field(None, description="For a URL that asks for one.")
+    max_new_tokens: int = Field(160, ge=1)
+    temperature: float = Field(0.0, ge=0, le=2)
+    seed: int = 7
+
+
+class AnsweringSettings(Section):
+    """From matches to an answer."""
+
+    top_k: int = Field(5, ge=1, le=100, description="Sections retrieved.")
+    context_tokens: int = Field(400, ge=32, description="Tokens of context given to the language model.")
+
+
+class EvaluationSettings(Section):
+    """What a generation is measured with."""
+
+    questions: Path | None = Field(Path("data/questions.jsonl"), description="Question set (JSONL).")
+
+
+class Settings(BaseSettings):
+    """Everything ragwright can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RAGWRIGHT_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        toml_file="ragwright.toml",
+        extra="forbid",
+        frozen=True,
+        # .env may hold other programs' variables; only RAGWRIGHT_ names are read from it.
+        dotenv_filtering="match_prefix",
+    )
+
+    home: Path = Field(Path(".ragwright"), description="Where state lives: models, endpoints, catalog, store, reports.")
+    index: str = Field("faq", pattern=r"^[a-z0-9][a-z0-9-]{0,44}$", description="Name of the index.")
+    store: str = Field("lancedb:", description="Vector store: `lancedb:PATH`, `memory:NAME` or `pinecone:INDEX`.")
+    catalog: str = Field("", description="Catalog location: a folder or `s3://bucket/prefix`. Default: in `home`.")
+
+    source: SourceSettings = SourceSettings()
+    quality: QualitySettings = QualitySettings()
+    chunking: ChunkingSettings = ChunkingSettings()
+    endpoints: EndpointSettings = EndpointSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    generation: GenerationSettings = GenerationSettings()
+    answering: AnsweringSettings = AnsweringSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @property
+    def store_spec(self) -> str:
+        """The store with its default place filled in."""
+        return f"lancedb:{self.home / 'store'}" if self.store == "lancedb:" else self.store
+
+    @property
+    def catalog_url(self) -> str:
+        """The catalog with its default place filled in."""
+        return self.catalog or str(self.home / "catalog")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the file below the environment."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings tree; `overrides` win over every other source.
+
+    Raises:
+        ConfigurationError: A value is unknown or out of bounds; every offending name is listed.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault.get('input')!r})"
+            if "key" not in str(fault["loc"][-1:])
+            else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise ConfigurationError(
+            f"settings are not valid: {faults}",
+            hint="Fix the name or value in ragwright.toml, .env or the environment (RAGWRIGHT_...).",
+        ) from None

@@ -1,0 +1,1 @@
+"""The unit of retry, cache, timeout, log line and artifact: thin Prefect tasks over `ragwright`."""
