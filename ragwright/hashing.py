@@ -15,7 +15,7 @@ REVISION: Final = "words+3-5-grams/1"
 
 _WORD = re.compile(r"\w+")
 _GRAMS = (3, 4, 5)
-# A word of six letters brings about sixteen grams, whose sum has a length of about four: words and grams weigh the same.
+# A word of six letters brings about sixteen grams, whose sum has a length of about four: both kinds weigh the same.
 _WORD_WEIGHT = 4.0
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -41,10 +41,9 @@ def hash_embed(texts: Sequence[str], dimension: int) -> npt.NDArray[np.float32]:
         places = ((hashes >> np.uint64(1)) % np.uint64(dimension)).astype(np.intp)
         signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float64)
         total = np.bincount(places, weights=signs * weights, minlength=dimension)
-        length = np.linalg.norm(total)
-        if length == 0:  # no features, or every one met its opposite
-            total[0] = length = 1.0
-        vectors[i] = total / length
+        if not total.any():  # no features, or every one met its opposite
+            total[0] = 1.0
+        vectors[i] = total / np.linalg.norm(total)
     return vectors
 
 
