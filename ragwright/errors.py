@@ -20,7 +20,8 @@ Whether to try again is a property of the error, decided here and read in one pl
         |   `-- PayloadTooLarge   413: send less at once
         |-- StoreError            the vector store refused or lost something
         |-- CatalogError          the index's catalog is damaged or missing something
-        |   `-- PublishConflict   another writer published first; nothing was changed
+        |   |-- PublishConflict   another writer published first; nothing was changed
+        |   `-- LeaseLost         the right to write lapsed in the middle of a run
         |-- FingerprintMismatch   vectors and query come from different embedders
         |-- GuardRefused          a guard against accidents stopped the run (mass deletion, empty source)
         |-- GateBlocked           the candidate generation did not pass its evaluation
@@ -147,6 +148,10 @@ class CatalogError(PermanentError):
 
 class PublishConflict(CatalogError):
     """Another writer published first; nothing was changed."""
+
+
+class LeaseLost(CatalogError):
+    """The right to write lapsed in the middle of a run; nothing more was sent to the store."""
 
 
 class FingerprintMismatch(PermanentError):
