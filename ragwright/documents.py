@@ -26,6 +26,18 @@ ROWS = pa.schema(
 )
 """A partition of the source, as `sources.read` yields it."""
 
+QUARANTINE = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("row_key", pa.string()),  # empty where the record could not be read
+        ("column", pa.string()),  # empty where the whole record is meant
+        ("rule", pa.string()),
+        ("value", pa.string()),  # shortened
+        ("detail", pa.string()),
+    ]
+)
+"""Rows that did not pass, one line each: `Rejected` in bulk."""
+
 CHUNKS = pa.schema(
     [
         ("chunk_id", pa.string()),
@@ -61,6 +73,27 @@ def records_schema(dimension: int) -> pa.Schema:
             ("vector", pa.list_(pa.float32(), dimension)),
         ]
     )
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why one record of the source is not indexed, or what is odd about one that is.
+
+    Attributes:
+        row: 0-based number in the source.
+        row_key: Its key, empty where the record could not be read.
+        column: The column at fault, empty where the whole record is.
+        rule: Name of the rule it broke.
+        value: The offending value, shortened.
+        detail: What the rule wants and what the value is, for a person.
+    """
+
+    row: int
+    row_key: str
+    column: str
+    rule: str
+    value: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -115,17 +148,27 @@ class Fingerprint:
 
 def content_hash(parts: Iterable[str]) -> str:
     """32 hex digits of BLAKE2b over length-prefixed parts, so that no two lists of parts read the same."""
-    digest = hashlib.blake2b(digest_size=16)
+    pieces = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
+        pieces += (len(data).to_bytes(8, "little"), data)
+    return hashlib.blake2b(b"".join(pieces), digest_size=16).hexdigest()
 
 
 def row_hash(question: str, answer: str, metadata: str) -> str:
     """Identity of a row's content; its key and its place in the file are not part of it."""
     return content_hash((question, answer, metadata))
+
+
+def row_hashes(rows: pa.Table) -> list[str]:
+    """`row_hash` of every row of a table laid out as `ROWS`."""
+    columns = (rows[name].to_pylist() for name in ("question", "answer", "metadata"))
+    return list(map(row_hash, *columns))
+
+
+def shortened(value: str, limit: int = 120) -> str:
+    """A value as a report shows it: at most `limit` characters, and how many there were."""
+    return value if len(value) <= limit else f"{value[:limit]}... ({len(value):,} characters)"
 
 
 def chunk_id(*, row_key: str, part: int, question: str, text: str, embed_text: str, metadata: str) -> str:
