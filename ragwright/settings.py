@@ -39,7 +39,12 @@ class SourceSettings(Section):
     metadata_columns: tuple[str, ...] = Field((), description="Other columns to keep with every answer.")
     encoding: str = Field("utf-8", description="Text encoding of CSV and JSONL sources.")
     partition_rows: int = Field(5_000, ge=1, description="Rows read, checked and chunked at a time.")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="What separates the cells of a CSV. None: a comma, or a tab in .tsv."
+    )
     timeout_seconds: float = Field(60, gt=0, description="Limit on each read from a URL.")
+    download_seconds: float = Field(3_600, gt=0, description="Limit on a whole download.")
+    max_download_bytes: int = Field(10 * 2**30, ge=1, description="Downloads larger than this are refused.")
 
 
 class QualitySettings(Section):
@@ -49,6 +54,10 @@ class QualitySettings(Section):
     min_answer_chars: int = Field(2, ge=1)
     max_answer_chars: int = Field(1_000_000, ge=1)
     max_question_chars: int = Field(2_000, ge=1)
+    damaged_text: Literal["quarantine", "warn"] = Field(
+        "quarantine", description="What becomes of rows with mojibake or replacement characters."
+    )
+    keep_runs: int = Field(5, ge=1, le=100, description="Runs that the Data Docs show.")
 
 
 class ChunkingSettings(Section):
@@ -103,6 +112,7 @@ class AnsweringSettings(Section):
 
     top_k: int = Field(5, ge=1, le=100, description="Sections retrieved.")
     context_tokens: int = Field(400, ge=32, description="Tokens of context given to the language model.")
+    quote_tokens: int = Field(120, ge=16, description="Tokens of a quoted answer; one sentence may exceed it.")
 
 
 class EvaluationSettings(Section):
