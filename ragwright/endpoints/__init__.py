@@ -6,9 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from ragwright.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from ragwright.settings import EmbeddingSettings, GenerationSettings, Settings
 
 Contract = Literal["tei", "hf-feature-extraction", "openai-embeddings", "tgi", "openai-chat"]
 """The wire format of an endpoint: what goes into a request and what comes back."""
@@ -132,3 +137,72 @@ class EndpointHost(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def open_host(settings: Settings) -> EndpointHost:
+    """The host that the settings name.
+
+    Raises:
+        ConfigurationError: Its client is not installed.
+    """
+    match settings.endpoints.host:
+        case "local":
+            from ragwright.endpoints.local import LocalHost
+
+            return LocalHost(settings.home, cache=settings.home / "models")
+        case "sagemaker":
+            raise ConfigurationError(
+                "endpoints.host 'sagemaker' is not available in this installation",
+                hint="Install the `aws` extra (pip install 'ragwright[aws]'), or set RAGWRIGHT_ENDPOINTS__HOST=local.",
+            )
+
+
+def open_endpoint(reference: str, contract: Contract, settings: Settings) -> Endpoint:
+    """Open the data plane of an endpoint by its name on the host or by the URL of any server.
+
+    Requests to a URL go to it as it stands; OpenAI-compatible servers are named by their base URL (`.../v1`).
+
+    Raises:
+        ConfigurationError: The endpoint speaks another contract, or the URL is none.
+        EndpointError: The host does not know the name, or the endpoint has failed.
+        Unavailable: It does not listen yet.
+    """
+    timeout = settings.endpoints.request_timeout_seconds
+    if "://" in reference:
+        from ragwright.endpoints.http import HttpEndpoint
+
+        section = settings.generation if contract in ("tgi", "openai-chat") else settings.embedding
+        path = {"openai-chat": "/chat/completions", "openai-embeddings": "/embeddings"}.get(contract, "")
+        base = reference.rstrip("/").removesuffix(path) if path else reference
+        return HttpEndpoint(base, base, contract, token=section.api_key, timeout=timeout, path=path)
+    with open_host(settings) as host:
+        endpoint = host.connect(reference, timeout=timeout)
+    if endpoint.contract != contract:
+        endpoint.close()
+        raise ConfigurationError(
+            f"endpoint {reference!r} speaks {endpoint.contract!r}, the settings say {contract!r}",
+            hint="Change the contract in the settings, or deploy the endpoint again: `ragwright endpoints up`.",
+        )
+    return endpoint
+
+
+def embedder_spec(settings: Settings) -> EndpointSpec | None:
+    """The embedding endpoint to deploy; None when the settings name a URL or `hashing:DIMENSION`."""
+    return _spec(settings.embedding, "embedding")
+
+
+def generator_spec(settings: Settings) -> EndpointSpec | None:
+    """The language model's endpoint to deploy; None when the settings name a URL, `scripted` or `none`."""
+    return _spec(settings.generation, "generation")
+
+
+def _spec(section: EmbeddingSettings | GenerationSettings, name: str) -> EndpointSpec | None:
+    if "://" in section.endpoint or section.endpoint in ("scripted", "none") or section.endpoint.startswith("hashing:"):
+        return None
+    try:
+        return EndpointSpec(name=section.endpoint, model=section.model, contract=section.contract)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{name}.endpoint {section.endpoint!r} is neither a URL nor a name",
+            hint="Names are up to 63 letters, digits and hyphens, the first not a hyphen.",
+        ) from error
