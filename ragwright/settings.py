@@ -136,6 +136,7 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".ragwright"), description="Where state lives: models, endpoints, catalog, store, reports.")
+    model_cache: Path | None = Field(None, description="Where model files are kept. Default: `models` in `home`.")
     index: str = Field("faq", pattern=r"^[a-z0-9][a-z0-9-]{0,44}$", description="Name of the index.")
     store: str = Field("lancedb:", description="Vector store: `lancedb:PATH`, `memory:NAME` or `pinecone:INDEX`.")
     catalog: str = Field("", description="Catalog location: a folder or `s3://bucket/prefix`. Default: in `home`.")
@@ -153,6 +154,11 @@ class Settings(BaseSettings):
     def store_spec(self) -> str:
         """The store with its default place filled in."""
         return f"lancedb:{self.home / 'store'}" if self.store == "lancedb:" else self.store
+
+    @property
+    def model_folder(self) -> Path:
+        """Where model files are kept, with its default filled in."""
+        return self.model_cache or self.home / "models"
 
     @property
     def catalog_url(self) -> str:
