@@ -1,0 +1,368 @@
+"""Cutting answers into sections that an embedding model reads whole.
+
+An answer becomes a line of *pieces*: words with the blanks after them, or parts of words too costly to move in one go.
+Each piece has a price in tokens and bytes, and each place between two has a `Cut`. Packing only adds prices up and
+looks for the best cut, so its time is linear in the text.
+
+Adding up is exact for tokenizers that split at blanks first and close for the others. Every text to be embedded is
+counted as a whole in the end, and a row that came out too long is packed again, tighter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ragwright.documents import CHUNKS, chunk_id
+from ragwright.errors import ConfigurationError, RequestRejected
+from ragwright.segmentation import Cut, breakable, clusters, strong_cuts, words
+from ragwright.settings import ChunkingSettings
+
+CHUNKER_VERSION = 1
+"""Raised whenever the same answer would be cut or embedded differently than before."""
+
+MAX_SECTION_BYTES = 8_000
+"""Of a section as UTF-8 JSON: tokens do not bound bytes, and stores take 40 KB of metadata with a record."""
+
+MIN_SECTION_TOKENS = 8
+"""What a question must leave free of an embedded text for a section of its answer."""
+
+# A piece costs at most this (unless it is one code point), so that packing never meets one it cannot place.
+_PIECE_TOKENS = MIN_SECTION_TOKENS
+_PIECE_BYTES = 256
+_CLUSTERS_OF_A_PIECE = 8
+# The best cut wins if the section is then at least this full; a sentence is worth a quarter of a section, not less.
+_LEAST_FILL = (
+    (Cut.PARAGRAPH, 0.75),
+    (Cut.LINE, 0.75),
+    (Cut.SENTENCE, 0.25),
+    (Cut.WORD, 0.25),
+    (Cut.CLUSTER, 0.0),
+    (Cut.INSIDE_CLUSTER, 0.0),
+)
+_OVERLAP_STARTS = (Cut.SENTENCE, Cut.WORD, Cut.CLUSTER)
+# Overlap is context; more than this share of a section would be repetition.
+_MAX_OVERLAP_SHARE = 4
+
+Ints = npt.NDArray[np.int64]
+
+
+class TokenCounter(Protocol):
+    """Counts tokens as the embedding model does; every `Embedder` is one."""
+
+    max_tokens: int
+
+    def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Tokens of each text, special tokens included: int32 [n]."""
+
+
+def text_format(settings: ChunkingSettings) -> str:
+    """What is embedded, for an embedder's fingerprint: vectors of two formats are not comparable."""
+    return f"{settings.embed}/{CHUNKER_VERSION}"
+
+
+def chunker_fingerprint(settings: ChunkingSettings, max_tokens: int) -> str:
+    """Everything but the tokenizer that decides how a row is cut, such as `question+answer/1:256/24`.
+
+    Args:
+        settings: How to cut.
+        max_tokens: The embedder's limit. Its tokenizer is named by the embedder's own fingerprint.
+    """
+    return f"{text_format(settings)}:{_limit(settings, max_tokens)}/{settings.overlap_tokens}"
+
+
+def max_question_tokens(settings: ChunkingSettings, max_tokens: int) -> int | None:
+    """The longest question that can be chunked, special tokens included; None where questions are not embedded."""
+    return _limit(settings, max_tokens) - MIN_SECTION_TOKENS if settings.embed == "question+answer" else None
+
+
+def chunk_rows(rows: pa.Table, embedder_counter: TokenCounter, settings: ChunkingSettings) -> pa.Table:
+    """Cut every answer of a partition into sections.
+
+    Sections are slices of the answer, in order. Each begins with up to `overlap_tokens` of the one before it, whole
+    sentences where they fit; without these overlaps they add up to the answer, character by character.
+
+    Args:
+        rows: Laid out as `documents.ROWS`.
+        embedder_counter: Counts with the embedder's own tokenizer.
+        settings: How to cut.
+
+    Returns:
+        Laid out as `documents.CHUNKS`, at least one chunk a row. No `embed_text` is over the limit in tokens, no
+        `text` over `MAX_SECTION_BYTES`.
+
+    Raises:
+        RequestRejected: A question leaves no room for its answer (see `max_question_tokens`).
+        ConfigurationError: `settings.max_tokens` is more than the embedder takes.
+    """
+    questions: list[str] = rows["question"].to_pylist()
+    answers: list[str] = rows["answer"].to_pylist()
+    cutter = _Cutter(embedder_counter, settings)
+    heads = [f"{question}\n" if settings.embed == "question+answer" else "" for question in questions]
+    rooms = cutter.rooms(heads, rows["row"].to_pylist())
+    sections = cutter.whole(heads, answers)
+    long = [at for at, found in enumerate(sections) if not found]
+    cut = cutter.cut([heads[at] for at in long], [answers[at] for at in long], rooms[long])
+    for at, found in zip(long, cut, strict=True):
+        sections[at] = found
+
+    fields = ("row_key", "row", "question", "metadata")
+    return pa.Table.from_pylist(
+        [
+            {**row, "part": part, "parts": len(found), **section._asdict(), "chunk_id": _chunk_id(row, part, section)}
+            for row, found in zip(rows.select(fields).to_pylist(), sections, strict=True)
+            for part, section in enumerate(found)
+        ],
+        schema=CHUNKS,
+    )
+
+
+class _Section(NamedTuple):
+    text: str
+    embed_text: str
+    tokens: int
+
+
+def _chunk_id(row: dict[str, str], part: int, section: _Section) -> str:
+    return chunk_id(
+        row_key=row["row_key"],
+        part=part,
+        question=row["question"],
+        text=section.text,
+        embed_text=section.embed_text,
+        metadata=row["metadata"],
+    )
+
+
+def _limit(settings: ChunkingSettings, max_tokens: int) -> int:
+    if settings.max_tokens is None:
+        return max_tokens
+    if settings.max_tokens > max_tokens:
+        raise ConfigurationError(
+            f"chunking.max_tokens is {settings.max_tokens!r}, but the embedding model reads {max_tokens} tokens",
+            hint="Lower it, or leave it out to use what the model takes.",
+        )
+    return settings.max_tokens
+
+
+def _json_bytes(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
+
+
+class _Cutter:
+    """One partition's worth of cutting: a tokenizer, its limit, and what pieces cost."""
+
+    def __init__(self, counter: TokenCounter, settings: ChunkingSettings) -> None:
+        self.counter = counter
+        self.limit = _limit(settings, counter.max_tokens)
+        self.overlap = settings.overlap_tokens
+        self.special = int(counter.count_tokens([""])[0])
+
+    def rooms(self, heads: Sequence[str], numbers: Sequence[int]) -> Ints:
+        """Tokens that each head leaves for a section: int64 [n]."""
+        rooms = self.limit - self.counter.count_tokens([breakable(head) for head in heads]).astype(np.int64)
+        for at in np.flatnonzero(rooms < MIN_SECTION_TOKENS)[:1]:
+            raise RequestRejected(
+                f"the question {heads[at][:80]!r} has {self.limit - rooms[at]} tokens, which leaves no room for its "
+                f"answer in the {self.limit} tokens embedded at once",
+                place=f"row {numbers[at]}",
+                hint=f"Shorten it to {self.limit - MIN_SECTION_TOKENS} tokens, or embed answers only (chunking.embed).",
+            )
+        return rooms
+
+    def whole(self, heads: Sequence[str], answers: Sequence[str]) -> list[list[_Section]]:
+        """One section for each answer that needs no cutting, none for the others."""
+        # Most answers of an FAQ fit; this guess spares those the cutting, and long ones a count in vain.
+        likely = [
+            at
+            for at, answer in enumerate(answers)
+            if len(answer) <= 6 * self.limit and _json_bytes(answer) <= MAX_SECTION_BYTES
+        ]
+        texts = [_embed_text(heads[at], answers[at]) for at in likely]
+        found: list[list[_Section]] = [[] for _ in answers]
+        for at, text, tokens in zip(likely, texts, self.counter.count_tokens(texts).tolist(), strict=True):
+            if tokens <= self.limit:
+                found[at] = [_Section(answers[at], text, tokens)]
+        return found
+
+    def cut(self, heads: Sequence[str], answers: Sequence[str], rooms: Ints) -> list[list[_Section]]:
+        """Sections of each answer, within its room."""
+        prices = _Prices(self.counter, self.special)
+        prices.learn({word for answer in answers for word in words(answer)})
+        found: list[list[_Section]] = [[] for _ in answers]
+        rooms = rooms.copy()
+        pending = list(range(len(answers)))
+        while pending:
+            drafts = []
+            for at in pending:
+                spans = _pack(_Line.of(answers[at], prices), int(rooms[at]), self.overlap)
+                drafts.append([answers[at][start:stop] for start, stop in spans])
+            embedded = [
+                _embed_text(heads[at], text) for at, texts in zip(pending, drafts, strict=True) for text in texts
+            ]
+            counted = zip(embedded, self.counter.count_tokens(embedded).tolist(), strict=True)
+            for at, texts in zip(pending, drafts, strict=True):
+                found[at] = [_Section(text, *next(counted)) for text in texts]
+            over = {at: max(section.tokens for section in found[at]) - self.limit for at in pending}
+            pending = [at for at in pending if over[at] > 0]
+            for at in pending:
+                rooms[at] -= max(over[at], rooms[at] // 10)
+                if rooms[at] < 1:
+                    raise RequestRejected(
+                        f"the answer {answers[at][:80]!r} cannot be cut to {self.limit} tokens",
+                        hint="Raise chunking.max_tokens, or shorten the question.",
+                    )
+        return found
+
+
+def _embed_text(head: str, text: str) -> str:
+    return breakable(head + text)
+
+
+class _Prices:
+    """What each distinct piece of a partition costs, counted once, and into what the dear ones are cut."""
+
+    def __init__(self, counter: TokenCounter, special: int) -> None:
+        self.counter = counter
+        self.special = special
+        self.tokens: dict[str, int] = {}
+        self.bytes: dict[str, int] = {}
+        self.parts: dict[str, tuple[list[str], list[Cut]]] = {}
+
+    def learn(self, pieces: Iterable[str]) -> None:
+        """Price the pieces, in one call to the tokenizer for all that are new, and their parts where they are dear."""
+        fresh = [piece for piece in pieces if piece not in self.tokens]
+        counts = self.counter.count_tokens([breakable(piece) for piece in fresh]) - self.special
+        self.tokens.update(zip(fresh, counts.tolist(), strict=True))
+        self.bytes.update((piece, _json_bytes(piece)) for piece in fresh)
+        dear = {
+            piece: _parts(piece)
+            for piece in fresh
+            if (self.tokens[piece] > _PIECE_TOKENS or self.bytes[piece] > _PIECE_BYTES) and len(piece) > 1
+        }
+        if dear:
+            self.learn({part for parts, _ in dear.values() for part in parts})
+        for piece, (parts, between) in dear.items():
+            self.parts[piece] = self.split(parts, between)
+
+    def split(self, units: Iterable[str], after: Cut) -> tuple[list[str], list[Cut]]:
+        """The units, dear ones cut into their parts, and the cut that follows each."""
+        pieces: list[str] = []
+        cuts: list[Cut] = []
+        for unit in units:
+            parts, inner = self.parts.get(unit, ([unit], [after]))
+            pieces += parts
+            cuts += inner
+            cuts[-1] = after
+        return pieces, cuts
+
+
+def _parts(piece: str) -> tuple[list[str], Cut]:
+    characters = clusters(piece)
+    if len(characters) == 1:
+        return list(piece), Cut.INSIDE_CLUSTER
+    size = _CLUSTERS_OF_A_PIECE if len(characters) > _CLUSTERS_OF_A_PIECE else 1
+    return ["".join(characters[at : at + size]) for at in range(0, len(characters), size)], Cut.CLUSTER
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The pieces of one answer. All arrays are [n + 1], for the places before, between and after n pieces.
+
+    Attributes:
+        offsets: In the answer, in characters.
+        tokens: Of everything before the place.
+        bytes: Likewise, as UTF-8 JSON.
+        cuts: How good a place it is.
+    """
+
+    offsets: Ints
+    tokens: Ints
+    bytes: Ints
+    cuts: Ints
+
+    @classmethod
+    def of(cls, text: str, prices: _Prices) -> _Line:
+        """Lay out a text whose words have been priced."""
+        pieces, after = words(text), None
+        if not prices.parts.keys().isdisjoint(pieces):
+            pieces, after = prices.split(pieces, Cut.WORD)
+        offsets = _sums(map(len, pieces), len(pieces))
+        cuts = np.full(len(pieces) + 1, Cut.WORD, np.int64)
+        if after:
+            cuts[1:] = after
+        strong = np.array([*strong_cuts(text), (0, Cut.PARAGRAPH), (len(text), Cut.PARAGRAPH)], np.int64)
+        np.maximum.at(cuts, np.searchsorted(offsets, strong[:, 0]), strong[:, 1])
+        return cls(
+            offsets=offsets,
+            tokens=_sums(map(prices.tokens.__getitem__, pieces), len(pieces)),
+            bytes=_sums(map(prices.bytes.__getitem__, pieces), len(pieces)),
+            cuts=cuts,
+        )
+
+
+def _sums(values: Iterable[int], count: int) -> Ints:
+    sums = np.zeros(count + 1, np.int64)
+    np.cumsum(np.fromiter(values, np.int64, count), out=sums[1:])
+    return sums
+
+
+def _pack(line: _Line, room: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Spans of the answer in characters, each within `room` tokens, the next beginning inside or right after the last.
+
+    Args:
+        line: The answer's pieces.
+        room: Tokens of one section.
+        overlap: Tokens that neighbours share, at most.
+    """
+    last = len(line.offsets) - 1
+    start = done = 0
+    while True:
+        reach = _reach(line, start, room)
+        if reach <= done < last:
+            # Nothing new fits behind the overlap; a piece too large by itself goes alone, to be counted as a whole.
+            reach = max(_reach(line, done, room), done + 1)
+            start = done
+        stop = reach if reach == last else _best_cut(line, done, reach)
+        yield int(line.offsets[start]), int(line.offsets[stop])
+        if stop == last:
+            return
+        start, done = _overlap_start(line, start, stop, min(overlap, room // _MAX_OVERLAP_SHARE)), stop
+
+
+def _reach(line: _Line, start: int, room: int) -> int:
+    """The last place to which a section from `start` may go."""
+    by_tokens = np.searchsorted(line.tokens, line.tokens[start] + room, "right")
+    by_bytes = np.searchsorted(line.bytes, line.bytes[start] + MAX_SECTION_BYTES, "right")
+    return int(min(by_tokens, by_bytes)) - 1
+
+
+def _best_cut(line: _Line, done: int, reach: int) -> int:
+    """Where to end a section that has to end in (done, reach]."""
+    begin, length = line.offsets[done], line.offsets[reach] - line.offsets[done]
+    for cut, fill in _LEAST_FILL:
+        first = max(done + 1, int(np.searchsorted(line.offsets, begin + fill * length)))
+        found = np.flatnonzero(line.cuts[first : reach + 1] >= cut)
+        if len(found):
+            return first + int(found[-1])
+    return reach
+
+
+def _overlap_start(line: _Line, start: int, stop: int, overlap: int) -> int:
+    """Where the section after [start, stop) begins: up to `overlap` tokens before `stop`, at a sentence if it can."""
+    first = max(
+        start + 1,
+        int(np.searchsorted(line.tokens, line.tokens[stop] - overlap)),
+        int(np.searchsorted(line.bytes, line.bytes[stop] - MAX_SECTION_BYTES // _MAX_OVERLAP_SHARE)),
+    )
+    for cut in _OVERLAP_STARTS:
+        found = np.flatnonzero(line.cuts[first:stop] >= cut)
+        if len(found) and overlap:
+            return first + int(found[0])
+    return stop
