@@ -148,7 +148,7 @@ class Fingerprint:
 
 def content_hash(parts: Iterable[str]) -> str:
     """32 hex digits of BLAKE2b over length-prefixed parts, so that no two lists of parts read the same."""
-    pieces = []
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
         pieces += (len(data).to_bytes(8, "little"), data)

@@ -1,0 +1,65 @@
+"""JSON Lines: one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ragwright.errors import SourceError
+from ragwright.settings import SourceSettings
+from ragwright.sources.columns import match_columns
+from ragwright.sources.rows import Malformed, Record
+from ragwright.sources.text import open_text, undecodable
+
+_PROBED = 100
+"""Records looked at to learn the columns, so that an odd first line does not decide."""
+
+
+class JsonlReader:
+    """Reads objects by key. A line that is no JSON object, or lacks the question or answer, is malformed."""
+
+    def __init__(self, path: Path, place: str, settings: SourceSettings) -> None:
+        self._path, self._place, self._encoding = path, place, settings.encoding
+        self.notices: tuple[str, ...] = ()
+        probed = list(islice(self._objects(), _PROBED))
+        names = list(dict.fromkeys(name for found in probed if isinstance(found, dict) for name in found))
+        bad = [found for found in probed if isinstance(found, Malformed)]
+        if bad and not names:
+            raise SourceError(
+                f"none of the first {len(bad)} lines is a JSON object; the first is {bad[0].value[:80]!r}",
+                place=place,
+                hint='Write one object a line, such as {"question": "...", "answer": "..."}.',
+            )
+        if not names:
+            raise SourceError("the file holds nothing but blank lines", place=place, hint="Export the FAQ again.")
+        self.columns: tuple[str, ...] = tuple(names)
+        self._columns = match_columns(names, settings, place)
+
+    def records(self) -> Iterator[Record | Malformed]:
+        """Every record of the file."""
+        columns = self._columns
+        for found in self._objects():
+            yield found if isinstance(found, Malformed) else columns.record(found)
+
+    def _objects(self) -> Iterator[dict[str, object] | Malformed]:
+        decode = json.JSONDecoder().decode
+        with open_text(self._path, self._place, self._encoding, newline="\n") as file:
+            try:
+                for line in file:
+                    text = line.strip()
+                    if not text:
+                        continue
+                    try:
+                        found = decode(text)
+                    # ValueError is bad JSON or an integer of thousands of digits.
+                    except (ValueError, RecursionError) as error:
+                        yield Malformed("", "json", text, f"the line is not JSON: {error}")
+                        continue
+                    if isinstance(found, dict):
+                        yield found
+                    else:
+                        yield Malformed("", "json", text, f"the line is a JSON {type(found).__name__}, not an object")
+            except UnicodeDecodeError as error:
+                raise undecodable(self._path, self._place, self._encoding) from error

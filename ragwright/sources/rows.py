@@ -1,0 +1,127 @@
+"""From a record of a file to a row: text normalised, key derived, metadata made canonical."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from ragwright.documents import ROWS, Rejected, canonical_metadata, content_hash, shortened
+from ragwright.settings import SourceSettings
+
+MAX_CELL_CHARS = 2**24
+"""A longer cell is no answer but a quote that was never closed, or a file that is not an FAQ."""
+
+PARTITION_CHARS = 2**26
+"""A partition ends early at this much text: Arrow strings hold 2 GiB, and memory is bounded by the partition."""
+
+
+class Record(NamedTuple):
+    """One record as a format's reader found it."""
+
+    question: str
+    answer: str
+    key: str | None = None  # None: no key column is configured
+    metadata: Mapping[str, object] | None = None
+
+
+class Malformed(NamedTuple):
+    """One record that could not be taken apart."""
+
+    column: str
+    rule: str
+    value: str
+    detail: str
+
+
+def normalise(text: str) -> str:
+    """Text as it is stored: NFC, LF, plain spaces for no-break ones, no white space around it.
+
+    Raises:
+        UnicodeEncodeError: It holds half of a surrogate pair, which no encoding can write.
+    """
+    if not text.isascii():
+        text.encode()
+        text = unicodedata.normalize("NFC", text.replace("\u00a0", " "))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.strip()
+
+
+def question_key(question: str) -> str:
+    """16 hex digits that survive an edit of the answer, and of the question's case and spacing."""
+    return content_hash((" ".join(question.casefold().split()),))[:16]
+
+
+class Batch:
+    """Collects records until there are enough for a partition. Remembers the questions it has keyed."""
+
+    def __init__(self, settings: SourceSettings) -> None:
+        self._limit = settings.partition_rows
+        self._seen: dict[str, int] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._columns: tuple[list[int], list[str], list[str], list[str], list[str]] = ([], [], [], [], [])
+        self._rejected: list[Rejected] = []
+        self._chars = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return not (self._columns[0] or self._rejected)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to take."""
+        return len(self._columns[0]) + len(self._rejected) >= self._limit or self._chars >= PARTITION_CHARS
+
+    def add(self, row: int, record: Record | Malformed) -> None:
+        """Take in the record with this row number."""
+        if isinstance(record, Malformed):
+            self._reject(row, record)
+            return
+        column = "question"
+        try:
+            question = normalise(record.question)
+            column = "answer"
+            answer = normalise(record.answer)
+            column = "row_key"
+            key = self._derived_key(question) if record.key is None else normalise(record.key)
+            column = "metadata"
+            metadata = canonical_metadata(record.metadata) if record.metadata else "{}"
+            if not metadata.isascii():
+                metadata.encode()
+        except UnicodeEncodeError as error:
+            detail = f"half of a surrogate pair, {error.object[error.start]!a}, is not a character"
+            self._reject(row, Malformed(column, "surrogate", str(error.object), detail))
+            return
+        size = len(question) + len(answer) + len(metadata)
+        if size > MAX_CELL_CHARS:
+            detail = f"{size:,} characters in one record; at most {MAX_CELL_CHARS:,} can be read"
+            self._reject(row, Malformed("", "record-size", question or answer, detail))
+            return
+        self._chars += size
+        for values, value in zip(self._columns, (row, key, question, answer, metadata), strict=True):
+            values.append(value)  # type: ignore[attr-defined]
+
+    def take(self) -> tuple[pa.Table, tuple[Rejected, ...]]:
+        """The collected rows (`documents.ROWS`) and the rejected records; the batch is empty after."""
+        taken = pa.table(
+            [pa.array(values, field.type) for values, field in zip(self._columns, ROWS, strict=True)], ROWS
+        )
+        rejected = tuple(self._rejected)
+        self._clear()
+        return taken, rejected
+
+    def _derived_key(self, question: str) -> str:
+        key = question_key(question)
+        self._seen[key] = times = self._seen.get(key, 0) + 1
+        return key if times == 1 else f"{key}#{times}"
+
+    def _reject(self, row: int, fault: Malformed) -> None:
+        # A quarantine report is written as UTF-8, whatever was in the file.
+        value = shortened(fault.value).encode("utf-8", "backslashreplace").decode()
+        self._rejected.append(Rejected(row, "", fault.column, fault.rule, value, fault.detail))
