@@ -40,7 +40,7 @@ class SourceSettings(Section):
     encoding: str = Field("utf-8", description="Text encoding of CSV and JSONL sources.")
     partition_rows: int = Field(5_000, ge=1, description="Rows read, checked and chunked at a time.")
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="What separates the cells of a CSV. None: a comma, or a tab in .tsv."
+        None, min_length=1, max_length=1, description="What separates CSV cells. None: a comma, or a tab in .tsv."
     )
     timeout_seconds: float = Field(60, gt=0, description="Limit on each read from a URL.")
     download_seconds: float = Field(3_600, gt=0, description="Limit on a whole download.")
