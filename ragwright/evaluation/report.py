@@ -1,0 +1,137 @@
+"""The evaluation as people read it: Markdown for a terminal, an artifact, a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ragwright.evaluation.metrics import QuestionResult
+from ragwright.evaluation.run import EvaluationResult
+
+_FIGURES = (
+    ("hit_at_1", "right row first"),
+    ("hit_at_5", "right row in the top five"),
+    ("answerable_correctness", "answerable questions answered correctly"),
+    ("answer_correctness", "all questions treated correctly"),
+    ("false_answer_rate", "unanswerable questions answered (lower is better)"),
+    ("over_refusal_rate", "answerable questions refused (lower is better)"),
+)
+
+
+def markdown(result: EvaluationResult, *, worst: int = 10, samples: int = 5) -> str:
+    """Headline figures, figures by kind, the worst failures with their evidence, and sample answers.
+
+    Args:
+        result: What to report.
+        worst: Failures to show; how many there are is always said.
+        samples: Right answers to show.
+    """
+    parts = [_headline(result), _by_kind(result.by_kind), _failures(result, worst), _samples(result.results, samples)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _headline(result: EvaluationResult) -> str:
+    figures = result.aggregate
+    of = f"generation {result.generation}" if result.generation is not None else "the index"
+    intro = (
+        f"## Evaluation of {of}\n\n{figures['questions']} questions from `{_inline(result.source) or 'memory'}`: "
+        f"{figures['answerable']} answerable, {figures['unanswerable']} not; {figures['failed']} ended in an error."
+    )
+    rows = [[name, _percent(figures[key]), _interval(figures["intervals"][key])] for key, name in _FIGURES]
+    rows.append(["mean reciprocal rank of the right row", _number(figures["mrr"]), ""])
+    rows.append(["balanced accuracy of abstaining", _percent(figures["abstention_balanced_accuracy"]), ""])
+    latency = figures["latency_ms"]
+    rows.append(["latency, median / 95th percentile", f"{_ms(latency['p50'])} / {_ms(latency['p95'])}", ""])
+    return f"{intro}\n\n{_table(['figure', 'value', '95 % interval'], rows)}"
+
+
+def _by_kind(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    if len(kinds) < 2:
+        return ""
+    rows = [
+        [
+            kind or "(no kind)",
+            str(figures["questions"]),
+            _percent(figures["answer_correctness"]),
+            _percent(figures["hit_at_1"]),
+            _percent(figures["hit_at_5"]),
+            _percent(figures["false_answer_rate"]),
+            _percent(figures["over_refusal_rate"]),
+        ]
+        for kind, figures in kinds.items()
+    ]
+    head = ["kind", "questions", "correct", "hit@1", "hit@5", "false answers", "refusals"]
+    return f"### By kind\n\n{_table(head, rows)}"
+
+
+def _failures(result: EvaluationResult, worst: int) -> str:
+    failures = sorted(result.failures, key=_badness)
+    if not failures:
+        return "### Failures\n\nNone."
+    rows = [[r.id, r.question, _verdict(r), r.answer, r.reason] for r in failures[:worst]]
+    more = f"\n\n{len(failures) - worst} more are in the table of results." if len(failures) > worst else ""
+    head = ["id", "question", "what went wrong", "answer", "reason"]
+    return f"### Failures ({len(failures)} of {len(result.results)})\n\n{_table(head, rows)}{more}"
+
+
+def _samples(results: Sequence[QuestionResult], samples: int) -> str:
+    answered = [r for r in results if r.correct and not r.abstained]
+    abstained = [r for r in results if r.correct and r.abstained]
+    share = min(len(abstained), samples // 3) if answered else samples
+    chosen = answered[: samples - share] + abstained[:share]
+    if not chosen:
+        return ""
+    rows = [[r.question, r.answer, ", ".join(map(str, r.cited)) or "-"] for r in chosen]
+    return f"### Sample answers\n\n{_table(['question', 'answer', 'rows'], rows)}"
+
+
+def _badness(result: QuestionResult) -> tuple[int, float]:
+    """Errors, then confident false answers, wrong answers, and refusals, each by how sure the model was."""
+    if result.failed:
+        return 0, 0.0
+    if not result.answerable:
+        return 1, -result.probability
+    return (3, result.probability) if result.abstained else (2, -result.probability)
+
+
+def _verdict(result: QuestionResult) -> str:
+    if result.failed:
+        return "error"
+    if not result.answerable:
+        return "answered, though the FAQ does not say"
+    if result.abstained:
+        return (
+            f"refused; the right row was at rank {result.rank}"
+            if result.rank
+            else "refused; the right row was not found"
+        )
+    return f"wrong answer; the right row was at rank {result.rank}" if result.rank else "wrong answer"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_inline(cell) for cell in line)} |" for line in lines)
+
+
+def _inline(text: str, limit: int = 240) -> str:
+    """Text that stays in its cell: one line, no pipes, no markup that would render, not too long."""
+    line = " ".join(text.split())
+    line = line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+    return re.sub(r"([|`<>\[\]])", r"\\\1", line)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"

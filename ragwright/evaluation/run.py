@@ -1,0 +1,133 @@
+"""Asking a whole question set and scoring what comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from ragwright.answering import Answer
+from ragwright.errors import PermanentError, RagwrightError, RequestRejected
+from ragwright.evaluation.metrics import QuestionResult, aggregate, failure, score
+from ragwright.evaluation.questions import Question, QuestionSet
+from ragwright.progress import Progress, silent
+
+RESULTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("question", pa.string()),
+        ("kind", pa.string()),
+        ("answerable", pa.bool_()),
+        ("answer", pa.string()),
+        ("abstained", pa.bool_()),
+        ("correct", pa.bool_()),
+        ("rank", pa.int32()),
+        ("has_gold", pa.bool_()),
+        ("probability", pa.float64()),
+        ("cited", pa.list_(pa.int64())),
+        ("retrieved", pa.list_(pa.string())),
+        ("source", pa.string()),
+        ("reason", pa.string()),
+        ("latency_ms", pa.float64()),
+        ("failed", pa.bool_()),
+    ]
+)
+"""One row a question, in the set's order."""
+
+
+class Answers(Protocol):
+    """Whatever answers questions; `answering.Answerer` does."""
+
+    def answer(self, question: str) -> Answer:
+        """Answer one question."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What a question set says about an index.
+
+    Attributes:
+        results: One a question, in the set's order.
+        aggregate: `metrics.aggregate` over all of them.
+        by_kind: The same for each kind of question.
+        generation: The generation that answered; None if several did or none.
+        source: Where the question set came from.
+    """
+
+    results: tuple[QuestionResult, ...]
+    aggregate: Mapping[str, Any]
+    by_kind: Mapping[str, Mapping[str, Any]]
+    generation: int | None
+    source: str
+
+    @property
+    def failures(self) -> tuple[QuestionResult, ...]:
+        """Every question that went wrong, errors first."""
+        return tuple(sorted((r for r in self.results if not r.correct), key=lambda r: not r.failed))
+
+    def to_table(self) -> pa.Table:
+        """One row a question, laid out as `RESULTS`."""
+        return pa.Table.from_pylist([result.to_json() for result in self.results], schema=RESULTS)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready: the aggregate at the top, then kinds and questions."""
+        value = {
+            **self.aggregate,
+            "generation": self.generation,
+            "source": self.source,
+            "by_kind": dict(self.by_kind),
+            "results": [result.to_json() for result in self.results],
+        }
+        return dict(json.loads(json.dumps(value, allow_nan=False)))
+
+
+def evaluate(
+    answerer: Answers, questions: QuestionSet, *, progress: Progress = silent, concurrency: int = 1
+) -> EvaluationResult:
+    """Ask every question and score every answer.
+
+    A question that the answerer rejects, or whose reply breaks a contract, is a failed result. An answerer that is
+    misconfigured or gone is not: what it raises would be the same for every question, so it ends the run.
+
+    Args:
+        answerer: Safe to call from `concurrency` threads.
+        questions: What to ask.
+        progress: Told after each question.
+        concurrency: Questions in flight.
+    """
+    results: list[QuestionResult] = []
+    generations: set[int | None] = set()
+    with ThreadPoolExecutor(max_workers=max(1, concurrency), thread_name_prefix="evaluate") as pool:
+        asked = [pool.submit(_ask, answerer, question) for question in questions.questions]
+        try:
+            for done, future in enumerate(asked, start=1):
+                result, generation = future.result()
+                results.append(result)
+                if not result.failed:
+                    generations.add(generation)
+                progress("questions", done, len(asked))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    kinds = dict.fromkeys(result.kind for result in results)
+    return EvaluationResult(
+        results=tuple(results),
+        aggregate=aggregate(results),
+        by_kind={kind: aggregate([result for result in results if result.kind == kind]) for kind in kinds},
+        generation=generations.pop() if len(generations) == 1 else None,
+        source=questions.source,
+    )
+
+
+def _ask(answerer: Answers, question: Question) -> tuple[QuestionResult, int | None]:
+    try:
+        answer = answerer.answer(question.question)
+    except RagwrightError as error:
+        if isinstance(error, PermanentError) and not isinstance(error, RequestRejected):
+            raise
+        return failure(question, f"{type(error).__name__}: {error}"), None
+    return score(question, answer), answer.generation
