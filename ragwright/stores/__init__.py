@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ragwright.documents import Match
+from ragwright.errors import ConfigurationError
 
 # Pinecone's limits hold for every adapter, so that an index built on a laptop can move to the cloud.
 MAX_METADATA_BYTES = 40 * 1024
@@ -45,7 +46,7 @@ class VectorStore(Protocol):
         """Remove a space with all its records; a missing one is fine."""
 
     def upsert(self, space: str, records: pa.Table) -> None:
-        """Insert or replace records, laid out as `documents.records_schema`."""
+        """Insert or replace records, laid out as `documents.records_schema`; of an id given twice the last counts."""
 
     def mark(self, space: str, record_ids: Sequence[str], died: int) -> None:
         """Set `died` of records: a generation to end them, `FOREVER` to revive them."""
@@ -53,19 +54,28 @@ class VectorStore(Protocol):
     def delete(self, space: str, record_ids: Sequence[str]) -> None:
         """Remove records."""
 
-    def fetch(self, space: str, record_ids: Sequence[str]) -> pa.Table:
-        """The records that are there, vectors included, in any order."""
+    def fetch(self, space: str, record_ids: Sequence[str], *, columns: Sequence[str] = ()) -> pa.Table:
+        """The records that are there, in any order; `columns` limits what is read, vectors are costly."""
 
     def query(self, space: str, vector: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[Match]:
         """The k visible records nearest by cosine, best first (ties by record id). `vector` is float32 [dimension]."""
 
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-        """All records, or those visible at a generation, in batches; `columns` limits what is read."""
+        """All records, or those visible at a generation, in batches of a few thousand, in any order.
+
+        `columns` limits what is read, and their order; none named means all, vectors included.
+        """
 
     def wait_visible(
         self, space: str, *, present: Sequence[str] = (), absent: Sequence[str] = (), timeout: float = 60
     ) -> None:
         """Return once reads show the given ids, and do not show the absent ones; `NotVisibleYet` after `timeout` s."""
+
+    def optimise(self, space: str) -> None:
+        """Give back the room of replaced records and killed writers, and make reads fast again.
+
+        Changes nothing a reader could notice, beside other readers and writers; worth calling after a vacuum.
+        """
 
     def close(self) -> None:
         """Give back connections."""
@@ -75,3 +85,28 @@ class VectorStore(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def open_store(spec: str) -> VectorStore:
+    """The store that a spec names; nothing is connected yet.
+
+    Args:
+        spec: `lancedb:FOLDER` (relative to the working directory) or `memory:NAME` (shared in this process).
+
+    Raises:
+        ConfigurationError: The spec names no store.
+    """
+    kind, colon, where = spec.partition(":")
+    match kind:
+        case "lancedb" if where:
+            from ragwright.stores.lancedb import LanceDBStore
+
+            return LanceDBStore(where)
+        case "memory" if where:
+            from ragwright.stores.memory import MemoryStore
+
+            return MemoryStore.shared(where)
+    raise ConfigurationError(
+        f"{spec!r} names no vector store{'' if colon else ' (it has no colon)'}.",
+        hint="Use lancedb:FOLDER or memory:NAME.",
+    )

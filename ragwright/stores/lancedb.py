@@ -1,0 +1,377 @@
+"""Vectors in a folder, kept by LanceDB: one table a space."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ragwright.documents import Match, records_schema
+from ragwright.errors import RagwrightError, StorageFull, StoreError, Unavailable, is_disk_full
+from ragwright.stores import limits, nearest, visibility
+from ragwright.stores.locks import exclusive
+from ragwright.stores.snapshot import RowsMoved, Snapshot
+
+SNAPSHOT_BYTES = 200_000 * 384 * 4
+"""Vectors that a store keeps in memory for queries; a space larger than that is searched on disk."""
+
+_SCAN_ROWS = 8_192
+_IDS_PER_STATEMENT = 20_000  # one commit each; the time of a longer list grows with it all the same
+_SCAN_INSTEAD_OF_FILTER = 5_000  # from here on reading the table once beats looking ids up
+_WRITE_ATTEMPTS = 6
+_READ_ATTEMPTS = 3
+_KEEP_VERSIONS = timedelta(minutes=10)  # longer than a read takes: readers may be streaming an older version
+_INCARNATION = b"ragwright.incarnation"
+
+# What LanceDB raises: it has no exceptions of its own.
+_LANCE_ERRORS = (OSError, RuntimeError, ValueError, pa.ArrowException)
+_T = TypeVar("_T")
+
+
+class LanceDBStore:
+    """A `VectorStore` in a local folder. Threads may share one; a forked process reconnects by itself.
+
+    Writers take turns: LanceDB's `merge_insert` lets two at once insert the same new id twice
+    (https://github.com/lance-format/lance/issues/4585), so a lock file a space stands in front of it.
+
+    Args:
+        folder: Where the tables live; made by the first `ensure_space`.
+        snapshot_bytes: Memory for vectors, over all spaces.
+        lock_timeout: Seconds to wait for another writer before `Unavailable`.
+    """
+
+    def __init__(self, folder: str | Path, *, snapshot_bytes: int = SNAPSHOT_BYTES, lock_timeout: float = 60) -> None:
+        self._folder = Path(folder)
+        self._snapshot_bytes = snapshot_bytes
+        self._lock_timeout = lock_timeout
+        self._forget()
+
+    def ensure_space(self, space: str, dimension: int) -> None:
+        """See `VectorStore`."""
+        limits.check_space_name(space)
+        if not self._exists(space):
+            with self._errors(space, creating=True), self._turn(space):
+                layout = records_schema(dimension).with_metadata({_INCARNATION: uuid.uuid4().hex})
+                self._connection().create_table(space, schema=layout, exist_ok=True)
+        has = self._dimension(self._latest(space))
+        if has != dimension:
+            raise limits.dimension_conflict(space, has, dimension, place=str(self._folder))
+
+    def spaces(self) -> list[str]:
+        """See `VectorStore`."""
+        with self._errors(""):
+            return sorted(path.stem for path in self._folder.glob("*.lance") if self._exists(path.stem))
+
+    def drop_space(self, space: str) -> None:
+        """See `VectorStore`."""
+        limits.check_space_name(space)
+        if not self._exists(space):
+            return
+        with self._errors(space), self._turn(space):
+            # Renamed first: a kill in the middle of removing files must not leave half a table.
+            self._table_folder(space).rename(self._folder / f".dropped-{uuid.uuid4().hex}")
+            self._sweep_dropped()
+        with self._lock:
+            self._tables.pop(space, None)
+            self._snapshots.pop(space, None)
+
+    def upsert(self, space: str, records: pa.Table) -> None:
+        """See `VectorStore`. The whole call is one commit."""
+        records = limits.check_records(records, self._dimension(self._latest(space)), place=self._place(space))
+        if not records.num_rows:
+            return
+
+        def merge(table: Any) -> None:
+            merging = table.merge_insert("record_id").when_matched_update_all().when_not_matched_insert_all()
+            merging.execute(records)
+
+        self._write(space, merge)
+
+    def mark(self, space: str, record_ids: Sequence[str], died: int) -> None:
+        """See `VectorStore`."""
+        self._latest(space)
+        for ids in limits.id_batches(record_ids, _IDS_PER_STATEMENT):
+            # Records that are marked already stay as they are: a repeated call writes nothing.
+            where = f"{_one_of(ids)} AND died <> {int(died)}"
+            self._write(space, partial(_update_died, where=where, died=int(died)))
+
+    def delete(self, space: str, record_ids: Sequence[str]) -> None:
+        """See `VectorStore`."""
+        self._latest(space)
+        for ids in limits.id_batches(record_ids, _IDS_PER_STATEMENT):
+            self._write(space, partial(_delete, where=_one_of(ids)))
+
+    def fetch(self, space: str, record_ids: Sequence[str], *, columns: Sequence[str] = ()) -> pa.Table:
+        """See `VectorStore`."""
+        return self._read(space, lambda table: self._select(space, table, record_ids, columns))
+
+    def query(self, space: str, vector: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[Match]:
+        """See `VectorStore`."""
+
+        def search(table: Any) -> list[Match]:
+            dimension = self._dimension(table)
+            query = limits.check_query(vector, k, dimension, place=self._place(space))
+            if table.count_rows() * dimension * 4 <= self._snapshot_bytes:
+                return self._snapshot(space, table).query(query, k=k, as_of=as_of)
+            return _search_on_disk(table, query, k=k, as_of=as_of)
+
+        return self._read(space, search)
+
+    def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        """See `VectorStore`. All batches are of one version of the table, whatever is written meanwhile."""
+        table = self._latest(space)
+        layout = limits.check_columns(columns, self._dimension(table), place=self._place(space))
+        return self._stream(space, table, layout, None if as_of is None else _visible_at(as_of))
+
+    def wait_visible(
+        self, space: str, *, present: Sequence[str] = (), absent: Sequence[str] = (), timeout: float = 60
+    ) -> None:
+        """See `VectorStore`. Every read looks for the latest version, so what this process wrote is seen at once."""
+        self._latest(space)
+
+        def seen(ids: Sequence[str]) -> set[str]:
+            found = self._read(space, lambda table: self._select(space, table, ids, ("record_id",)))
+            return set(found["record_id"].to_pylist())
+
+        visibility.wait_until(seen, present=present, absent=absent, timeout=timeout, place=self._place(space))
+
+    def optimise(self, space: str) -> None:
+        """See `VectorStore`. Merges small files, and removes old versions and what killed writers left."""
+
+        def compact(table: Any) -> None:
+            # Old versions are swept by their age, even the one that was the latest until now. An empty commit makes
+            # that a young one, so that the files which readers are at stay until the next call.
+            table.delete("false")
+            # Files of unfinished commits may go because the lock says that no commit is under way.
+            table.optimize(cleanup_older_than=_KEEP_VERSIONS, delete_unverified=True)
+            self._sweep_dropped()
+
+        self._write(space, compact)
+
+    def close(self) -> None:
+        """See `VectorStore`."""
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Connections and handles
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.RLock()
+        self._database: Any = None
+        self._tables: dict[str, Any] = {}
+        self._snapshots: dict[str, tuple[tuple[bytes, int], Snapshot]] = {}
+
+    def _reconnect_after_fork(self) -> None:
+        # Handles belong to the runtime of the process that opened them, and a lock may be held by a thread left behind.
+        if self._pid != os.getpid():
+            self._forget()
+
+    def _connection(self) -> Any:
+        # Connecting makes the folder: only a writer of a new space may come here before a table is known to be there.
+        self._reconnect_after_fork()
+        with self._lock:
+            if self._database is None:
+                import lancedb
+
+                self._database = lancedb.connect(self._folder)
+            return self._database
+
+    def _latest(self, space: str) -> Any:
+        """A handle at the newest version; `StoreError` if there is no such space."""
+        with self._errors(space):
+            self._reconnect_after_fork()
+            with self._lock:
+                if space not in self._tables:
+                    if not self._exists(space):
+                        raise limits.unknown_space(space, place=str(self._folder))
+                    self._tables[space] = self._connection().open_table(space)
+                table = self._tables[space]
+                table.checkout_latest()
+                return table
+
+    def _table_folder(self, space: str) -> Path:
+        return self._folder / f"{space}.lance"
+
+    def _exists(self, space: str) -> bool:
+        # A table is there from its first commit on; a writer killed before leaves a folder without one.
+        limits.check_space_name(space)
+        return any((self._table_folder(space) / "_versions").glob("*.manifest"))
+
+    def _place(self, space: str) -> str:
+        return f"{self._folder}/{space}"
+
+    @staticmethod
+    def _dimension(table: Any) -> int:
+        return int(table.schema.field("vector").type.list_size)
+
+    # Reading
+
+    def _read(self, space: str, action: Callable[[Any], _T]) -> _T:
+        for _ in range(_READ_ATTEMPTS):
+            table = self._latest(space)
+            try:
+                with self._errors(space):
+                    return action(table)
+            except RowsMoved:
+                with self._lock:
+                    self._snapshots.pop(space, None)
+        raise Unavailable(
+            f"the table was reorganised {_READ_ATTEMPTS} times during one read.",
+            place=self._place(space),
+            hint="Try again.",
+        )
+
+    def _select(self, space: str, table: Any, record_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
+        layout = limits.check_columns(columns, self._dimension(table), place=self._place(space))
+        ids = list(dict.fromkeys(record_ids))
+        if not ids:
+            return layout.empty_table()
+        if len(ids) < _SCAN_INSTEAD_OF_FILTER:
+            return table.search().where(_one_of(ids)).select(layout.names).to_arrow().cast(layout)
+        wanted = pa.array(ids, pa.string())
+        # `record_id` is read in any case; it is what the others are chosen by.
+        reader = table.search().select(list({"record_id": None, **dict.fromkeys(layout.names)}))
+        found = [
+            batch.filter(pc.is_in(batch["record_id"], value_set=wanted)).select(layout.names)
+            for batch in reader.to_batches(batch_size=_SCAN_ROWS)
+        ]
+        return pa.Table.from_batches([batch for batch in found if batch.num_rows], layout)
+
+    def _stream(self, space: str, table: Any, layout: pa.Schema, where: str | None) -> Iterator[pa.RecordBatch]:
+        with self._errors(space):
+            reading = table.search().select(layout.names)
+            if where:
+                reading = reading.where(where)
+            for batch in reading.to_batches(batch_size=_SCAN_ROWS):
+                yield batch.select(layout.names).cast(layout)
+
+    def _snapshot(self, space: str, table: Any) -> Snapshot:
+        with self._lock:
+            key = (table.schema.metadata[_INCARNATION], int(table.version))
+            held = self._snapshots.pop(space, None)
+            if held is None or held[0] != key:
+                pinned = self._connection().open_table(space)
+                pinned.checkout(key[1])
+                same_table = held is not None and held[0][0] == key[0]
+                fresh = (
+                    held[1].advanced(pinned) if held and same_table else Snapshot.load(pinned, self._dimension(table))
+                )
+                held = (key, fresh)
+            while self._snapshots and sum(s.nbytes for _, s in self._snapshots.values()) + held[1].nbytes > (
+                self._snapshot_bytes
+            ):
+                del self._snapshots[next(iter(self._snapshots))]
+            self._snapshots[space] = held  # last: the one used most recently
+            return held[1]
+
+    # Writing
+
+    def _write(self, space: str, action: Callable[[Any], object]) -> None:
+        self._latest(space)
+        with self._errors(space), self._turn(space):
+            for attempt in range(1, _WRITE_ATTEMPTS + 1):
+                try:
+                    action(self._latest(space))
+                except _LANCE_ERRORS as error:
+                    # LanceDB commits optimistically; other programs may write to its tables without our lock.
+                    if not _is_conflict(error):
+                        raise
+                    if attempt == _WRITE_ATTEMPTS:
+                        raise Unavailable(
+                            f"{attempt} attempts to commit met another writer's: {_said(error)}.",
+                            place=self._place(space),
+                            hint="Try again when it is done.",
+                        ) from error
+                    time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311  (jitter, not a secret)
+                else:
+                    return
+
+    def _turn(self, space: str) -> Any:
+        return exclusive(self._folder / ".locks" / space, timeout=self._lock_timeout)
+
+    def _sweep_dropped(self) -> None:
+        for left in self._folder.glob(".dropped-*"):
+            shutil.rmtree(left, ignore_errors=True)  # another sweep may be at it, too
+
+    @contextmanager
+    def _errors(self, space: str, *, creating: bool = False) -> Iterator[None]:
+        place = self._place(space) if space else str(self._folder)
+        try:
+            yield
+        except (RagwrightError, RowsMoved):
+            raise
+        except _LANCE_ERRORS as error:
+            said = _said(error)
+            if space and not creating and not self._exists(space):
+                with self._lock:
+                    self._tables.pop(space, None)
+                raise limits.unknown_space(space, place=str(self._folder)) from error
+            if is_disk_full(error) or "os error 122" in said:
+                raise StorageFull(
+                    f"no room left: {said}.", place=place, hint="Free some space and repeat; nothing is half-written."
+                ) from error
+            raise StoreError(
+                f"LanceDB says: {said}.",
+                place=place,
+                hint="Check the folder and its permissions; ragwright reindex --full rebuilds a damaged space.",
+            ) from error
+
+
+def _search_on_disk(table: Any, query: nearest.Floats, *, k: int, as_of: int) -> list[Match]:
+    columns = records_schema(len(query)).names
+    search = table.search(query, vector_column_name="vector").distance_type("cosine").select([*columns, "_distance"])
+    # A few more than asked for, so that ties at the edge are settled by record id and not by LanceDB's order.
+    found = search.where(_visible_at(as_of), prefilter=True).limit(k + 16).to_arrow()
+    return nearest.ranked(found.select(columns), query, k)
+
+
+def _update_died(table: Any, *, where: str, died: int) -> None:
+    table.update(where=where, values={"died": died})
+
+
+def _delete(table: Any, *, where: str) -> None:
+    table.delete(where)
+
+
+def _one_of(record_ids: Sequence[str]) -> str:
+    # In SQL a quote inside quotes is doubled, and nothing else is special.
+    quoted = ",".join("'" + record_id.replace("'", "''") + "'" for record_id in record_ids)
+    return f"record_id IN ({quoted})"
+
+
+def _visible_at(as_of: int) -> str:
+    return f"born <= {int(as_of)} AND died > {int(as_of)}"
+
+
+def _is_conflict(error: BaseException) -> bool:
+    text = str(error).lower()
+    return "conflict" in text or "too many concurrent writers" in text
+
+
+def _said(error: BaseException) -> str:
+    """What LanceDB said, without the places in its own source."""
+    return re.sub(r",? ?/[^\s,]+\.rs:\d+:\d+", "", str(error)).strip().rstrip(".")

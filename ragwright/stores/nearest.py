@@ -1,0 +1,60 @@
+"""Exact nearest neighbours by cosine, the same to the last tie in every store that searches in this process."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ragwright.documents import Match
+
+Floats = npt.NDArray[np.float32]
+
+_NOISE = 1e-5  # a float32 dot product of unit vectors errs by less than this
+_DIGITS = 9  # scores equal to so many decimals are a tie, whatever order the products were summed in
+
+
+def matrix(vectors: pa.Array | pa.ChunkedArray, dimension: int) -> Floats:
+    """A column of vectors as float32 [n, dimension]."""
+    array = vectors.combine_chunks() if isinstance(vectors, pa.ChunkedArray) else vectors
+    return np.asarray(array.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, dimension)
+
+
+def lengths(vectors: Floats) -> Floats:
+    """Euclidean length of each row: float32 [n]."""
+    return np.asarray(np.sqrt(np.einsum("nd,nd->n", vectors, vectors)), dtype=np.float32)
+
+
+def similarities(vectors: Floats, row_lengths: Floats, query: Floats) -> Floats:
+    """Cosine of each row and the query, float32 [n]; 0 where either has no direction."""
+    scale = row_lengths * np.float32(np.linalg.norm(query))
+    scores: Floats = np.divide(vectors @ query, scale, out=np.zeros(len(vectors), dtype=np.float32), where=scale > 0)
+    return scores
+
+
+def candidates(scores: Floats, k: int) -> npt.NDArray[np.int64]:
+    """Positions of every row that may be among the k best once float32 noise and ties are settled."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    edge = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return np.flatnonzero(scores >= edge - _NOISE)
+
+
+def ranked(records: pa.Table, query: Floats, k: int) -> list[Match]:
+    """The k best of few candidate records (with vectors): by score in double precision, then by record id."""
+    vectors = matrix(records["vector"], len(query)).astype(np.float64)
+    target = query.astype(np.float64)
+    # Row-wise sums, not a matrix product: equal rows must get equal scores wherever they stand.
+    scale = np.sqrt((vectors * vectors).sum(axis=1) * (target * target).sum())
+    scores = np.divide((vectors * target).sum(axis=1), scale, out=np.zeros(len(vectors)), where=scale > 0)
+    scores = np.clip(np.round(scores, _DIGITS), -1.0, 1.0)
+    order = np.lexsort((np.array(records["record_id"].to_pylist(), dtype=object), -scores))[:k]
+    rows = records.drop_columns(["vector"]).take(order).to_pylist()
+    return [_match(row, float(score)) for row, score in zip(rows, scores[order], strict=True)]
+
+
+def _match(row: dict[str, object], score: float) -> Match:
+    fields = {name: row[name] for name in Match.__dataclass_fields__ if name not in ("score", "metadata")}
+    return Match(**fields, score=score, metadata=json.loads(str(row["metadata"]) or "{}"))  # type: ignore[arg-type]
