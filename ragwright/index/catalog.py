@@ -20,17 +20,20 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-from obstore.store import ClientConfig, LocalStore, S3Store
+from obstore.store import LocalStore, S3Store
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ragwright.documents import Fingerprint
 from ragwright.errors import CatalogError, ConfigurationError, PublishConflict, StorageFull, is_disk_full
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 
 class Entry(BaseModel):
@@ -59,6 +62,7 @@ class Begin(BaseModel):
 
     generation: int
     live: int = Field(description="Generation that was live when the attempt began; 0: none.")
+    base: int = Field(description="Newest generation published in the attempt's space; 0: none.")
     head: int = Field(description="Sequence of the log's last entry at that moment.")
     space: str
     fingerprint: Fingerprint
@@ -67,7 +71,7 @@ class Begin(BaseModel):
     run_id: str = ""
     epoch: int = Field(description="The writer lease under which the attempt runs.")
     full: bool = False
-    rules: str = Field("", description="Version of the quality rules; rows checked by the same need no new check.")
+    rules: str = Field("", description="Version of the quality rules; rows that passed the same pass again.")
 
 
 class Head(BaseModel):

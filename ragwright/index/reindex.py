@@ -1,0 +1,226 @@
+"""A re-index from source to publish, without an orchestrator: the same stages that the Prefect flow runs as tasks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ragwright.chunking import chunker_fingerprint, max_question_tokens
+from ragwright.documents import Fingerprint
+from ragwright.embedding import Embedder, open_embedder
+from ragwright.errors import GateBlocked, RagwrightError
+from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
+from ragwright.index.catalog import now
+from ragwright.index.corpus import count_terms
+from ragwright.index.lease import WriterLease
+from ragwright.index.plan import Op
+from ragwright.index.planning import make_plan
+from ragwright.index.staging import Ledger, Staged, chunk_partition, stage
+from ragwright.index.verify import verify_candidate
+from ragwright.index.writing import Written, retire, write_partition
+from ragwright.progress import Progress, silent
+from ragwright.quality import SUITE_VERSION, QualityGate
+from ragwright.settings import Settings
+from ragwright.sources import Source, open_source
+from ragwright.stores import open_store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said of a candidate."""
+
+    verdict: str
+    reason: str = ""
+    evaluation: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"verdict": self.verdict, "reason": self.reason}
+
+
+Gate = Callable[[int], Verdict]
+"""Judges a candidate generation, given its number."""
+
+
+@dataclass(frozen=True)
+class ReindexReport:
+    """What a re-index did."""
+
+    generation: int
+    published: bool
+    ledger: Ledger
+    chunks: int
+    embedded: int
+    written: int
+    gate: Verdict
+    seconds: float
+    plan: dict[str, int] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+    warnings: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-ready, in the layout that programs rely on."""
+        return {
+            "generation": self.generation,
+            "published": self.published,
+            "ledger": self.ledger.to_json(),
+            "chunks": self.chunks,
+            "embedded": self.embedded,
+            "written": self.written,
+            "gate": self.gate.to_json(),
+            "seconds": round(self.seconds, 3),
+            "plan": self.plan,
+            "notices": list(self.notices),
+            "warnings": self.warnings,
+        }
+
+
+def index_fingerprint(settings: Settings, embedder: Embedder) -> Fingerprint:
+    """The embedder's fingerprint with what decides how rows are cut."""
+    return replace(embedder.fingerprint, text_format=chunker_fingerprint(settings.chunking, embedder.max_tokens))
+
+
+def writer_lease(settings: Settings, run_id: str = "") -> WriterLease:
+    """The right to write the configured index.
+
+    A local store's requests die with their process, so a dead holder there may be replaced at once.
+    """
+    return WriterLease(
+        open_catalog(settings), run_id=run_id, trust_dead=settings.store_spec.startswith(("lancedb:", "memory:"))
+    )
+
+
+@contextmanager
+def opened(settings: Settings, generation: int, lease: WriterLease | None = None) -> Iterator[Attempt]:
+    """An attempt that an earlier stage began, with live adapters."""
+    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
+        yield reopen(catalog, store, generation, lease)
+
+
+def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, lease: WriterLease) -> int:
+    """Take a generation number and make sure its space is there."""
+    fingerprint = index_fingerprint(settings, embedder)
+    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
+        attempt = start(catalog, store, request, fingerprint=fingerprint, rules=SUITE_VERSION, lease=lease)
+        attempt.guard()
+        store.ensure_space(attempt.space, fingerprint.dimension)
+        return attempt.generation
+
+
+def stage_source(
+    attempt: Attempt,
+    source: Source,
+    embedder: Embedder,
+    settings: Settings,
+    request: ReindexRequest,
+    *,
+    progress: Progress = silent,
+) -> Staged:
+    """Read, check and stage the source, and count its terms."""
+    gate = QualityGate(
+        settings.quality,
+        count_tokens=embedder.count_tokens,
+        max_question_tokens=max_question_tokens(settings.chunking, embedder.max_tokens),
+    )
+    staged = stage(
+        attempt,
+        source,
+        gate,
+        partition_rows=settings.source.partition_rows,
+        allow_mass_delete=request.allow_mass_delete,
+        progress=progress,
+    )
+    count_terms(attempt, source, staged.ledger)
+    return staged
+
+
+def finish(
+    attempt: Attempt, staged: Staged, chunks: int, written: Written, verdict: Verdict, *, reason: str, seconds: float
+) -> ReindexReport:
+    """Publish a candidate that passed; write down how the attempt ended either way.
+
+    Raises:
+        GateBlocked: The verdict is `blocked`: readers still see the live generation, the candidate is kept.
+    """
+    plan = attempt.plan.counts()
+    blocked = verdict.verdict == "blocked"
+    report = ReindexReport(
+        generation=attempt.generation,
+        published=not blocked,
+        ledger=staged.ledger,
+        chunks=len(attempt.plan.visible),
+        embedded=written.embedded,
+        written=written.written,
+        gate=verdict,
+        seconds=seconds,
+        plan=plan,
+        notices=staged.notices,
+        warnings=staged.warnings,
+    )
+    if not blocked:
+        publish(attempt, counts=staged.ledger.to_json() | {"records": report.chunks}, reason=reason)
+    conclude(attempt, "blocked" if blocked else "published", report=report.to_json())
+    if blocked:
+        raise GateBlocked(
+            f"generation {attempt.generation} was not published: {verdict.reason}",
+            place=f"index {attempt.catalog.index!r}",
+            hint=f"Readers still see generation {attempt.begin.live}. Read the report, mend the source, run again.",
+        )
+    return report
+
+
+def conclude(attempt: Attempt, outcome: str, **facts: Any) -> None:
+    """Write down how an attempt ended; one that was killed has no such file."""
+    attempt.catalog.write_json(attempt.path("end.json"), {"outcome": outcome, "at": now(), **facts})
+
+
+def reindex(
+    settings: Settings, request: ReindexRequest, *, gate: Gate | None = None, progress: Progress = silent
+) -> ReindexReport:
+    """Bring the index to what the source says, and publish it if it passes.
+
+    Raises:
+        RagwrightError: Any of its kinds; readers then still see the generation they saw before.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        # The source first: most mistakes are there, and nothing else needs to be running to find them.
+        source = stack.enter_context(open_source(request.source, settings.source, progress=progress))
+        embedder = stack.enter_context(open_embedder(settings))
+        lease = stack.enter_context(writer_lease(settings, request.run_id))
+        generation = begin(settings, request, embedder, lease)
+        attempt = stack.enter_context(opened(settings, generation, lease))
+        try:
+            staged = stage_source(attempt, source, embedder, settings, request, progress=progress)
+            chunks = sum(
+                chunk_partition(attempt, number, embedder, settings.chunking) for number in range(staged.partitions)
+            )
+            plan = make_plan(attempt, staged.partitions)
+            log.info("generation %d: %s", generation, plan.counts())
+            written = Written()
+            if plan.of(Op.INSERT).num_rows:
+                for number in range(staged.partitions):
+                    written += write_partition(attempt, number, embedder, progress=progress)
+            written += retire(attempt)
+            verify_candidate(attempt)
+            verdict = gate(generation) if gate else Verdict("off")
+            return finish(
+                attempt,
+                staged,
+                chunks,
+                written,
+                verdict,
+                reason=request.reason,
+                seconds=time.monotonic() - started,
+            )
+        except GateBlocked:
+            raise
+        except RagwrightError as error:
+            conclude(attempt, "failed", error={"type": type(error).__name__, "message": str(error)})
+            raise
