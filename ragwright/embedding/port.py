@@ -1,17 +1,21 @@
-"""Turning texts into vectors: the port, and its implementations."""
+"""What an embedder is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from ragwright.documents import Fingerprint
+from ragwright.errors import RequestRejected
 
 Vectors = npt.NDArray[np.float32]
 """float32 [n, dimension], rows of length one when the fingerprint says normalised."""
+
+Kind = Literal["document", "query"]
 
 
 @runtime_checkable
@@ -26,7 +30,7 @@ class Embedder(Protocol):
     fingerprint: Fingerprint
     max_tokens: int
 
-    def embed(self, texts: Sequence[str], *, kind: Literal["document", "query"] = "document") -> Vectors:
+    def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
         """float32 [len(texts), dimension], in the order of `texts`."""
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
@@ -34,3 +38,18 @@ class Embedder(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def refuse_too_long(tokens: npt.NDArray[np.int32], max_tokens: int) -> None:
+    """Raise `RequestRejected` for the first text that has more tokens than the model reads."""
+    for index in np.flatnonzero(tokens > max_tokens)[:1]:
+        raise RequestRejected(
+            f"text {index} has {tokens[index]} tokens, the embedding model reads {max_tokens}",
+            hint="Cut it first (ragwright.chunking); nothing is embedded in part.",
+        )

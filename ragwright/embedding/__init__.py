@@ -1,0 +1,8 @@
+"""Turning texts into vectors: the port, its implementations, and how one is opened."""
+
+from ragwright.embedding.endpoint import EndpointEmbedder, plan_batches
+from ragwright.embedding.hashed import HashingEmbedder
+from ragwright.embedding.opening import open_embedder
+from ragwright.embedding.port import Embedder, Kind, Vectors
+
+__all__ = ["Embedder", "EndpointEmbedder", "HashingEmbedder", "Kind", "Vectors", "open_embedder", "plan_batches"]

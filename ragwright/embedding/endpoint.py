@@ -1,0 +1,183 @@
+"""Embedding through an endpoint."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ragwright.documents import Fingerprint
+from ragwright.embedding import wire
+from ragwright.embedding.port import Kind, Vectors, refuse_too_long
+from ragwright.endpoints import Endpoint
+from ragwright.errors import (
+    BadReply,
+    ConfigurationError,
+    PayloadTooLarge,
+    RagwrightError,
+    RequestRejected,
+)
+from ragwright.models import ModelInfo
+from ragwright.settings import EmbeddingSettings
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc")
+
+Tokens = npt.NDArray[np.int32]
+Batch = npt.NDArray[np.int64]
+"""Indices into the caller's texts."""
+Reply = list[tuple[Batch, Vectors]]
+"""Vectors for some of the caller's texts; several pairs where a request was halved."""
+
+
+class EndpointEmbedder:
+    """Embeds texts through an endpoint, several requests at a time, each filled by a budget of tokens.
+
+    Texts travel sorted by length, so that little padding is computed, and come back in the caller's order. A request
+    the server finds too large is halved until it fits. Nothing is retried here; a failed request stops the others.
+
+    Args:
+        endpoint: Where the model runs; closed with the embedder.
+        model: The model it runs.
+        tokenizer: The model's own, neither padding nor truncating.
+        settings: Size and number of requests.
+        text_format: What is embedded, as `chunking.text_format` names it.
+
+    Raises:
+        ConfigurationError: The model is not an embedding model, or the contract does not go with it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: ModelInfo,
+        tokenizer: Tokenizer,
+        settings: EmbeddingSettings,
+        *,
+        text_format: str = "",
+    ) -> None:
+        if model.dimension is None or model.max_tokens is None:
+            raise ConfigurationError(f"{model.name!r} is not an embedding model: its task is {model.task!r}")
+        if endpoint.contract == "hf-feature-extraction" and model.pooling == "none":
+            raise ConfigurationError(
+                f"replies of {endpoint.contract!r} need pooling, and {model.name!r} names none",
+                hint="Give the model a `pooling` in models.toml, or use the contract 'tei'.",
+            )
+        self.fingerprint = Fingerprint(
+            model=model.name,
+            revision=model.revision,
+            pooling=model.pooling,
+            normalised=model.normalised,
+            dimension=model.dimension,
+            text_format=text_format,
+        )
+        self.max_tokens = model.max_tokens
+        self._endpoint, self._model, self._tokenizer, self._settings = endpoint, model, tokenizer, settings
+        self._batch_tokens = settings.batch_tokens
+        if token_bytes := wire.reply_bytes_of_a_token(endpoint.contract, model.dimension):
+            # What limits a request limits the reply as well, on SageMaker for one.
+            self._batch_tokens = min(self._batch_tokens, endpoint.max_payload_bytes // token_bytes)
+        self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="embed")
+
+    def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
+        """float32 [len(texts), dimension], in the order of `texts`."""
+        vectors = np.empty((len(texts), self.fingerprint.dimension), np.float32)
+        if not texts:
+            return vectors
+        tokens = self.count_tokens(texts)
+        refuse_too_long(tokens, self.max_tokens)
+        batches = plan_batches(tokens, max_tokens=self._batch_tokens, max_texts=self._settings.batch_texts)
+        if len(batches) == 1:
+            replies = iter([self._send(texts, tokens, batches[0], threading.Event())])
+        else:
+            replies = self._send_all(texts, tokens, batches)
+        for reply in replies:
+            for batch, found in reply:
+                vectors[batch] = found
+        return vectors
+
+    def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Tokens of each text, special tokens included: int32 [n]."""
+        encoded = self._tokenizer.encode_batch_fast(list(texts))
+        return np.fromiter(map(len, encoded), np.int32, len(encoded))
+
+    def close(self) -> None:
+        """Give back connections; requests on their way are not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._endpoint.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send_all(self, texts: Sequence[str], tokens: Tokens, batches: Sequence[Batch]) -> Iterator[Reply]:
+        """Replies as they come; the first error stops what has not been sent."""
+        stop = threading.Event()
+        futures = [self._pool.submit(self._send, texts, tokens, batch, stop) for batch in batches]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            stop.set()
+            for future in futures:
+                future.cancel()
+
+    def _send(self, texts: Sequence[str], tokens: Tokens, batch: Batch, stop: threading.Event) -> Reply:
+        """One request, or as many as the server makes of it by finding it too large."""
+        if stop.is_set():
+            return []
+        contract, model = self._endpoint.contract, self._model
+        try:
+            reply = self._endpoint.invoke(wire.request(contract, [texts[index] for index in batch], model))
+            return [(batch, wire.read(contract, reply, tokens[batch].tolist(), model))]
+        except BadReply as error:
+            raise BadReply(error.what, place=error.place or self._place, hint=error.hint) from error
+        except RagwrightError as error:
+            if not _is_too_large(error):
+                raise
+            if len(batch) == 1:
+                raise RequestRejected(
+                    f"text {batch[0]} ({tokens[batch[0]]} tokens) is too large for the endpoint: {error.what}",
+                    place=self._place,
+                    hint="Lower chunking.max_tokens, or give the endpoint a larger limit.",
+                ) from error
+        half = len(batch) // 2
+        return self._send(texts, tokens, batch[:half], stop) + self._send(texts, tokens, batch[half:], stop)
+
+    @property
+    def _place(self) -> str:
+        return f"endpoint {self._endpoint.name}"
+
+
+def plan_batches(tokens: Tokens, *, max_tokens: int, max_texts: int) -> list[Batch]:
+    """Group texts of like length, the longest first.
+
+    Args:
+        tokens: Of each text.
+        max_tokens: Texts of a batch times its longest, which is what a model computes with padding. A text over it
+            goes alone.
+        max_texts: Texts of a batch.
+    """
+    order = np.argsort(-tokens, kind="stable")
+    batches = []
+    while len(order):
+        size = min(max_texts, max(1, max_tokens // max(1, int(tokens[order[0]]))))
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
+
+
+def _is_too_large(error: RagwrightError) -> bool:
+    # Containers report memory with 400, 424 or 500; what they all have is the runtime's own words.
+    return isinstance(error, PayloadTooLarge) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)

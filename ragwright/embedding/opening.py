@@ -1,0 +1,57 @@
+"""From settings to an embedder."""
+
+from __future__ import annotations
+
+import re
+
+from ragwright.chunking import text_format as format_of
+from ragwright.embedding.endpoint import EndpointEmbedder
+from ragwright.embedding.hashed import HashingEmbedder
+from ragwright.embedding.port import Embedder
+from ragwright.endpoints import open_endpoint, open_host
+from ragwright.errors import ConfigurationError
+from ragwright.models import get_model, load_tokenizer
+from ragwright.settings import Settings
+
+_HASHING = re.compile(r"hashing:([1-9][0-9]{0,4})$")
+
+
+def open_embedder(settings: Settings, *, text_format: str = "") -> Embedder:
+    """Open the embedder that the settings name.
+
+    Args:
+        settings: `embedding.endpoint` is the name of an endpoint, a URL, or `hashing:DIMENSION`.
+        text_format: What is embedded, for the fingerprint; what `chunking` says, if left out.
+
+    Raises:
+        ConfigurationError: The model or endpoint is unknown, or the endpoint runs another model.
+        EndpointError: The endpoint is not there.
+        ModelError: The tokenizer cannot be had.
+    """
+    text_format = text_format or format_of(settings.chunking)
+    reference = settings.embedding.endpoint
+    if hashing := _HASHING.match(reference):
+        return HashingEmbedder(int(hashing[1]), text_format=text_format)
+    if reference.startswith("hashing:"):
+        raise ConfigurationError(f"embedding.endpoint is {reference!r}", hint="Name a dimension, as in 'hashing:384'.")
+    model = get_model(settings.embedding.model)
+    tokenizer = load_tokenizer(model.name, cache=settings.home / "models")
+    endpoint = open_endpoint(reference, settings.embedding.contract, settings)
+    try:
+        if "://" not in reference:
+            _check_model(settings)
+        return EndpointEmbedder(endpoint, model, tokenizer, settings.embedding, text_format=text_format)
+    except BaseException:
+        endpoint.close()
+        raise
+
+
+def _check_model(settings: Settings) -> None:
+    """Vectors of another model of the same dimension would pass every other check."""
+    with open_host(settings) as host:
+        runs = host.describe(settings.embedding.endpoint).model
+    if runs != settings.embedding.model:
+        raise ConfigurationError(
+            f"endpoint {settings.embedding.endpoint!r} runs {runs!r}, embedding.model is {settings.embedding.model!r}",
+            hint="Name the model it runs, or deploy the endpoint again: `ragwright endpoints up`.",
+        )
