@@ -42,11 +42,10 @@ class Session:
         self.home, self.json, self.verbose = home, json, verbose
 
     def settings(self, **overrides: Any) -> Settings:
-        """The settings tree with `--home` applied; overrides that are None leave a setting as it is."""
+        """The settings tree; overrides that are None leave a setting as it is."""
         from ragwright.settings import load_settings
 
-        given = {name: value for name, value in {"home": self.home, **overrides}.items() if value is not None}
-        return load_settings(**given)
+        return load_settings(**{name: value for name, value in overrides.items() if value is not None})
 
     def show(self, value: Any, text: Callable[[Console], None]) -> None:
         """Print the result: `value` as one JSON document with `--json`, else whatever `text` prints."""
@@ -73,6 +72,9 @@ class Session:
             yield progress
 
     def __enter__(self) -> Self:
+        if self.home is not None:
+            # Also for what reads the settings on its own: the model catalog, and processes started from here.
+            os.environ["RAGWRIGHT_HOME"] = str(self.home.resolve())
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         logging.getLogger("ragwright").setLevel(level)

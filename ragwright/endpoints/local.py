@@ -64,7 +64,8 @@ class LocalHost:
     """
 
     def __init__(self, home: Path, *, cache: Path, grace: float = 10, server: Sequence[str] = SERVER) -> None:
-        self._root = home.resolve() / "endpoints"
+        self._home = home.resolve()
+        self._root = self._home / "endpoints"
         self._cache = cache.resolve()
         self._grace = grace
         self._server = tuple(server)
@@ -205,7 +206,8 @@ class LocalHost:
             folder.write_token(token)
             folder.write_lease(lease)
             folder.write_spec(spec)
-            env = {**os.environ, TOKEN_VARIABLE: token, "PYTHONUNBUFFERED": "1"}
+            # The home may come from a flag; the server looks there for a models.toml.
+            env = {**os.environ, "RAGWRIGHT_HOME": str(self._home), TOKEN_VARIABLE: token, "PYTHONUNBUFFERED": "1"}
             try:
                 identity = processes.spawn(command, env=env, log=folder.log_file)
             except OSError as error:
