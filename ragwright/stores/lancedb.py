@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +23,7 @@ import pyarrow.compute as pc
 from ragwright.documents import Match, records_schema
 from ragwright.errors import RagwrightError, StorageFull, StoreError, Unavailable, is_disk_full
 from ragwright.stores import limits, nearest, visibility
-from ragwright.stores.locks import exclusive
+from ragwright.stores.commits import despite_conflicts, exclusive
 from ragwright.stores.snapshot import RowsMoved, Snapshot
 
 SNAPSHOT_BYTES = 200_000 * 384 * 4
@@ -34,7 +32,6 @@ SNAPSHOT_BYTES = 200_000 * 384 * 4
 _SCAN_ROWS = 8_192
 _IDS_PER_STATEMENT = 20_000  # one commit each; the time of a longer list grows with it all the same
 _SCAN_INSTEAD_OF_FILTER = 5_000  # from here on reading the table once beats looking ids up
-_WRITE_ATTEMPTS = 6
 _READ_ATTEMPTS = 3
 _KEEP_VERSIONS = timedelta(minutes=10)  # longer than a read takes: readers may be streaming an older version
 _INCARNATION = b"ragwright.incarnation"
@@ -66,7 +63,7 @@ class LanceDBStore:
         """See `VectorStore`."""
         limits.check_space_name(space)
         if not self._exists(space):
-            with self._errors(space, creating=True), self._turn(space):
+            with self._errors(space, may_lack=True), self._turn(space):
                 layout = records_schema(dimension).with_metadata({_INCARNATION: uuid.uuid4().hex})
                 self._connection().create_table(space, schema=layout, exist_ok=True)
         has = self._dimension(self._latest(space))
@@ -81,11 +78,13 @@ class LanceDBStore:
     def drop_space(self, space: str) -> None:
         """See `VectorStore`."""
         limits.check_space_name(space)
-        if not self._exists(space):
+        folder = self._table_folder(space)
+        if not folder.is_dir():
             return
-        with self._errors(space), self._turn(space):
-            # Renamed first: a kill in the middle of removing files must not leave half a table.
-            self._table_folder(space).rename(self._folder / f".dropped-{uuid.uuid4().hex}")
+        with self._errors(space, may_lack=True), self._turn(space):
+            if folder.is_dir():
+                # Renamed first: a kill in the middle of removing files must not leave half a table.
+                folder.rename(self._folder / f".dropped-{uuid.uuid4().hex}")
             self._sweep_dropped()
         with self._lock:
             self._tables.pop(space, None)
@@ -293,22 +292,7 @@ class LanceDBStore:
     def _write(self, space: str, action: Callable[[Any], object]) -> None:
         self._latest(space)
         with self._errors(space), self._turn(space):
-            for attempt in range(1, _WRITE_ATTEMPTS + 1):
-                try:
-                    action(self._latest(space))
-                except _LANCE_ERRORS as error:
-                    # LanceDB commits optimistically; other programs may write to its tables without our lock.
-                    if not _is_conflict(error):
-                        raise
-                    if attempt == _WRITE_ATTEMPTS:
-                        raise Unavailable(
-                            f"{attempt} attempts to commit met another writer's: {_said(error)}.",
-                            place=self._place(space),
-                            hint="Try again when it is done.",
-                        ) from error
-                    time.sleep(random.uniform(0, 0.02 * 2**attempt))  # noqa: S311  (jitter, not a secret)
-                else:
-                    return
+            despite_conflicts(lambda: action(self._latest(space)), place=self._place(space))
 
     def _turn(self, space: str) -> Any:
         return exclusive(self._folder / ".locks" / space, timeout=self._lock_timeout)
@@ -318,7 +302,7 @@ class LanceDBStore:
             shutil.rmtree(left, ignore_errors=True)  # another sweep may be at it, too
 
     @contextmanager
-    def _errors(self, space: str, *, creating: bool = False) -> Iterator[None]:
+    def _errors(self, space: str, *, may_lack: bool = False) -> Iterator[None]:
         place = self._place(space) if space else str(self._folder)
         try:
             yield
@@ -326,7 +310,7 @@ class LanceDBStore:
             raise
         except _LANCE_ERRORS as error:
             said = _said(error)
-            if space and not creating and not self._exists(space):
+            if space and not may_lack and not self._exists(space):
                 with self._lock:
                     self._tables.pop(space, None)
                 raise limits.unknown_space(space, place=str(self._folder)) from error
@@ -365,11 +349,6 @@ def _one_of(record_ids: Sequence[str]) -> str:
 
 def _visible_at(as_of: int) -> str:
     return f"born <= {int(as_of)} AND died > {int(as_of)}"
-
-
-def _is_conflict(error: BaseException) -> bool:
-    text = str(error).lower()
-    return "conflict" in text or "too many concurrent writers" in text
 
 
 def _said(error: BaseException) -> str:
