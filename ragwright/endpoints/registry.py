@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -147,10 +147,10 @@ class Folder:
         self._write(self.token_file, token)
 
     def begin_deletion(self) -> None:
-        """Say that the endpoint is going, and take its lease away: the server ends even if this process dies now."""
-        self._write(self._deleting_file, "")
-        with self._writing():
-            self.lease_file.unlink(missing_ok=True)
+        """Say that the endpoint is going."""
+        # Only readers care, and a full disk must not keep an endpoint alive.
+        with suppress(StorageFull):
+            self._write(self._deleting_file, "")
 
     def clear(self) -> None:
         """Remove everything but the logs."""
