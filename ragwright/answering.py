@@ -18,7 +18,7 @@ from ragwright.embedding import Embedder
 from ragwright.errors import RequestRejected
 from ragwright.generation import Generator, Message
 from ragwright.packing import Section, pack, sections
-from ragwright.reading import Reading, read
+from ragwright.reading import Reader, Reading
 from ragwright.settings import AnsweringSettings
 from ragwright.support import best_passage, check
 from ragwright.terms import CorpusStatistics, words
@@ -156,6 +156,7 @@ class Answerer:
         self._retriever, self._embedder, self._generator = retriever, embedder, generator
         self._settings, self._max_new_tokens = settings, max_new_tokens
         self._judge = judge or default_model()
+        self._reader = Reader(embedder)
 
     def answer(self, question: str) -> Answer:
         """Answer from the FAQ, or say that it does not know.
@@ -172,8 +173,7 @@ class Answerer:
 
         reading_start = time.perf_counter()
         candidates = sections(found.matches)
-        readings = read(found.query_vector, candidates, self._embedder)
-        readings.sort(key=lambda reading: -reading.relevance)
+        readings = self._reader.read(question, found.query_vector, candidates, found.statistics)
         evidence = gather(question, readings, found.statistics)
         decision = self._judge.decide(evidence)
         timings["read"] = _since(reading_start)

@@ -77,6 +77,11 @@ def stem(word: str) -> str:
     return word.removesuffix("e") if len(word) > 3 else word
 
 
+def content_words(text: str) -> list[str]:
+    """The different words of a text that say what it is about, in the order they first occur."""
+    return [word for word in dict.fromkeys(words(text)) if word not in STOPWORDS]
+
+
 def terms(text: str) -> list[str]:
     """Stems of the content words of a text, in order, repeats kept."""
     return [stem(word) for word in words(text) if word not in STOPWORDS]

@@ -13,6 +13,7 @@ neither.
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,23 @@ def load(path: Path) -> QuestionSet:
     if not questions:
         raise SourceError("the question set is empty", place=str(path), hint="Give it one JSON object a line.")
     return QuestionSet(tuple(questions), str(path))
+
+
+def sample(questions: QuestionSet, at_most: int, *, seed: int = 7) -> QuestionSet:
+    """At most so many questions, each kind in proportion, in the order of the set; the same ones every time."""
+    if len(questions) <= at_most:
+        return questions
+    strata: dict[tuple[bool, str], list[int]] = {}
+    for index, question in enumerate(questions.questions):
+        strata.setdefault((question.answerable, question.kind), []).append(index)
+    generator = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    # Each question's place within its stratum, as a share: taking the smallest draws from all strata evenly.
+    places: list[tuple[float, int]] = []
+    for indices in strata.values():
+        generator.shuffle(indices)
+        places += [((place + 0.5) / len(indices), index) for place, index in enumerate(indices)]
+    chosen = sorted(index for _, index in sorted(places)[:at_most])
+    return QuestionSet(tuple(questions.questions[index] for index in chosen), questions.source)
 
 
 def _parse(line: str, number: int, place: str) -> Question:
