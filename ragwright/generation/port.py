@@ -1,10 +1,11 @@
-"""Asking a language model: the port, and its implementations."""
+"""What a generator is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,9 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """Give back connections."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,73 @@
+"""Generation without a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from ragwright.generation.endpoint import check_json, until_stop
+from ragwright.generation.port import Generation, Message
+
+I_DO_NOT_KNOW = "I don't know."
+
+Rules = Mapping[str, str] | Callable[[Sequence[Message]], str]
+
+
+class ScriptedGenerator:
+    """Replies by rule: deterministic and free, for tests and for running without a language model.
+
+    Args:
+        rules: Reply by pattern (a regular expression sought in the last message; the first that is found counts), or a
+            function from the conversation to a reply. Without a rule that fits, the reply is "I don't know."
+
+    A token is a word, here. A reply that breaks its `grammar` is a `BadReply`, as from an endpoint.
+    """
+
+    model = "scripted"
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self._reply = rules if callable(rules) else _by_pattern(rules or {})
+
+    def generate(
+        self,
+        prompt: Sequence[Message],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: Mapping[str, Any] | None = None,
+    ) -> Generation:
+        """The reply that the rules give."""
+        text = until_stop(self._reply(prompt), stop)
+        words = [word.end() for word in re.finditer(r"\S+", text)]
+        whole = len(words) <= max_new_tokens
+        reply = Generation(
+            text if whole else text[: words[max_new_tokens - 1]],
+            "stop" if whole else "length",
+            prompt_tokens=sum(len(message.content.split()) for message in prompt),
+            new_tokens=min(len(words), max_new_tokens),
+        )
+        if grammar is not None:
+            check_json(reply)
+        return reply
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def _by_pattern(rules: Mapping[str, str]) -> Callable[[Sequence[Message]], str]:
+    patterns = [(re.compile(pattern), reply) for pattern, reply in rules.items()]
+
+    def reply(prompt: Sequence[Message]) -> str:
+        last = prompt[-1].content if prompt else ""
+        return next((reply for pattern, reply in patterns if pattern.search(last)), I_DO_NOT_KNOW)
+
+    return reply
