@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -64,22 +65,21 @@ class HttpEndpoint:
         self.name = name
         self.contract: Contract = contract
         self.max_payload_bytes = max_payload_bytes
-        self._token = token.get_secret_value() if isinstance(token, SecretStr) else token
+        self._token = (token.get_secret_value() if isinstance(token, SecretStr) else token or "").strip()
         self._timeout = timeout
         self._url = url.rstrip("/") + path if path else url
         self._shown_url, host = _public(self._url)
-        try:
-            self._client = httpx.Client(
-                timeout=timeout,
-                limits=httpx.Limits(keepalive_expiry=KEEPALIVE_SECONDS),
-                headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
-                # A proxy of the environment cannot reach this machine's loopback.
-                trust_env=host not in LOOPBACK,
-            )
-        except UnicodeEncodeError:
+        if not (self._token.isascii() and self._token.isprintable()):
             raise ConfigurationError(
                 f"the key for endpoint {name!r} holds a character that no header can carry", place=self._shown_url
-            ) from None
+            )
+        self._client = httpx.Client(
+            timeout=timeout,
+            limits=httpx.Limits(keepalive_expiry=KEEPALIVE_SECONDS),
+            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
+            # A proxy of the environment cannot reach this machine's loopback.
+            trust_env=host not in LOOPBACK,
+        )
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -203,12 +203,11 @@ def _public(url: str) -> tuple[str, str]:
 def _retry_after(headers: httpx.Headers) -> float | None:
     """Seconds until another call is welcome; the header holds seconds or a date."""
     value = headers.get("Retry-After", "").strip()
-    if not value:
-        return None
     try:
-        return max(0.0, float(value)) if value[0].isdigit() else _until(parsedate_to_datetime(value))
+        seconds = float(value) if value[:1].isdigit() else _until(parsedate_to_datetime(value))
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None
 
 
 def _until(moment: datetime) -> float:
