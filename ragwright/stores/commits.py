@@ -79,4 +79,4 @@ def despite_conflicts(commit: Callable[[], object], *, place: str) -> None:
 def _is_conflict(error: Exception) -> bool:
     # LanceDB has no exception of its own for this.
     text = str(error).lower()
-    return "commit conflict" in text or "too many concurrent writers" in text
+    return any(said in text for said in ("commit conflict", "concurrent writers", "write contention"))
