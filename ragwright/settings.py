@@ -119,6 +119,7 @@ class EvaluationSettings(Section):
     """What a generation is measured with."""
 
     questions: Path | None = Field(Path("data/questions.jsonl"), description="Question set (JSONL).")
+    concurrency: int = Field(2, ge=1, le=64, description="Questions in flight.")
 
 
 class Settings(BaseSettings):

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from ragwright.cli import doctor, endpoints
+from ragwright.cli import ask, demo, doctor, endpoints, index
 from ragwright.cli.session import Home, Json, Verbose
 
 app = typer.Typer(
@@ -62,5 +62,9 @@ def main() -> None:
     app(prog_name="ragwright")
 
 
+app.command()(demo.demo)
+app.command()(index.reindex)
+app.command()(index.evaluate)
+app.command()(ask.ask)
 app.add_typer(endpoints.app, name="endpoints")
 app.command()(doctor.doctor)

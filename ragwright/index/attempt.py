@@ -153,7 +153,7 @@ def start(
     *,
     fingerprint: Fingerprint,
     rules: str,
-    lease: WriterLease,
+    epoch: int,
 ) -> Attempt:
     """Take the next generation's number and decide where its records go."""
     head = catalog.head()
@@ -170,12 +170,12 @@ def start(
             source=request.source,
             at=now(),
             run_id=request.run_id,
-            epoch=lease.epoch,
+            epoch=epoch,
             full=request.full,
             rules=rules,
         )
 
-    return Attempt(catalog, store, catalog.allocate(make), Fence(catalog, lease.epoch, lease))
+    return Attempt(catalog, store, catalog.allocate(make), Fence(catalog, epoch))
 
 
 def reopen(catalog: Catalog, store: VectorStore, generation: int, lease: WriterLease | None = None) -> Attempt:

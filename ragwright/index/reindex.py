@@ -12,7 +12,7 @@ from typing import Any
 from ragwright.chunking import chunker_fingerprint, max_question_tokens
 from ragwright.documents import Fingerprint
 from ragwright.embedding import Embedder, open_embedder
-from ragwright.errors import GateBlocked, RagwrightError
+from ragwright.errors import GateBlocked
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.catalog import now
 from ragwright.index.corpus import count_terms
@@ -23,7 +23,7 @@ from ragwright.index.staging import Ledger, Staged, chunk_partition, stage
 from ragwright.index.verify import verify_candidate
 from ragwright.index.writing import Written, retire, write_partition
 from ragwright.progress import Progress, silent
-from ragwright.quality import SUITE_VERSION, QualityGate
+from ragwright.quality import QualityGate, fingerprint
 from ragwright.settings import Settings
 from ragwright.sources import Source, open_source
 from ragwright.stores import open_store
@@ -62,7 +62,7 @@ class ReindexReport:
     seconds: float
     plan: dict[str, int] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    warnings: int = 0
+    quality: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready, in the layout that programs rely on."""
@@ -77,13 +77,17 @@ class ReindexReport:
             "seconds": round(self.seconds, 3),
             "plan": self.plan,
             "notices": list(self.notices),
-            "warnings": self.warnings,
+            "quality": self.quality,
         }
 
 
 def index_fingerprint(settings: Settings, embedder: Embedder) -> Fingerprint:
     """The embedder's fingerprint with what decides how rows are cut."""
     return replace(embedder.fingerprint, text_format=chunker_fingerprint(settings.chunking, embedder.max_tokens))
+
+
+def _question_limit(settings: Settings, embedder: Embedder) -> int | None:
+    return max_question_tokens(settings.chunking, embedder.max_tokens)
 
 
 def writer_lease(settings: Settings, run_id: str = "") -> WriterLease:
@@ -103,13 +107,14 @@ def opened(settings: Settings, generation: int, lease: WriterLease | None = None
         yield reopen(catalog, store, generation, lease)
 
 
-def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, lease: WriterLease) -> int:
-    """Take a generation number and make sure its space is there."""
-    fingerprint = index_fingerprint(settings, embedder)
+def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch: int) -> int:
+    """Take a generation number under a writer lease's epoch, and make sure its space is there."""
+    made_with = index_fingerprint(settings, embedder)
+    rules = fingerprint(settings.quality, max_question_tokens=_question_limit(settings, embedder))
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        attempt = start(catalog, store, request, fingerprint=fingerprint, rules=SUITE_VERSION, lease=lease)
+        attempt = start(catalog, store, request, fingerprint=made_with, rules=rules, epoch=epoch)
         attempt.guard()
-        store.ensure_space(attempt.space, fingerprint.dimension)
+        store.ensure_space(attempt.space, made_with.dimension)
         return attempt.generation
 
 
@@ -126,12 +131,14 @@ def stage_source(
     gate = QualityGate(
         settings.quality,
         count_tokens=embedder.count_tokens,
-        max_question_tokens=max_question_tokens(settings.chunking, embedder.max_tokens),
+        max_question_tokens=_question_limit(settings, embedder),
     )
     staged = stage(
         attempt,
         source,
         gate,
+        settings.quality,
+        data_docs=settings.home / "data-docs" / settings.index,
         partition_rows=settings.source.partition_rows,
         allow_mass_delete=request.allow_mass_delete,
         progress=progress,
@@ -161,7 +168,7 @@ def finish(
         seconds=seconds,
         plan=plan,
         notices=staged.notices,
-        warnings=staged.warnings,
+        quality={"quarantined": dict(staged.quality.by_rule), "warnings": dict(staged.quality.warnings)},
     )
     if not blocked:
         publish(attempt, counts=staged.ledger.to_json() | {"records": report.chunks}, reason=reason)
@@ -180,6 +187,19 @@ def conclude(attempt: Attempt, outcome: str, **facts: Any) -> None:
     attempt.catalog.write_json(attempt.path("end.json"), {"outcome": outcome, "at": now(), **facts})
 
 
+@contextmanager
+def concluding(settings: Settings, generation: int) -> Iterator[None]:
+    """Write down why an attempt failed if the block does; a blocked one has said so itself."""
+    try:
+        yield
+    except GateBlocked:
+        raise
+    except BaseException as error:
+        with opened(settings, generation) as attempt:
+            conclude(attempt, "failed", error={"type": type(error).__name__, "message": str(error)})
+        raise
+
+
 def reindex(
     settings: Settings, request: ReindexRequest, *, gate: Gate | None = None, progress: Progress = silent
 ) -> ReindexReport:
@@ -194,33 +214,20 @@ def reindex(
         source = stack.enter_context(open_source(request.source, settings.source, progress=progress))
         embedder = stack.enter_context(open_embedder(settings))
         lease = stack.enter_context(writer_lease(settings, request.run_id))
-        generation = begin(settings, request, embedder, lease)
+        generation = begin(settings, request, embedder, lease.epoch)
+        stack.enter_context(concluding(settings, generation))
         attempt = stack.enter_context(opened(settings, generation, lease))
-        try:
-            staged = stage_source(attempt, source, embedder, settings, request, progress=progress)
-            chunks = sum(
-                chunk_partition(attempt, number, embedder, settings.chunking) for number in range(staged.partitions)
-            )
-            plan = make_plan(attempt, staged.partitions)
-            log.info("generation %d: %s", generation, plan.counts())
-            written = Written()
-            if plan.of(Op.INSERT).num_rows:
-                for number in range(staged.partitions):
-                    written += write_partition(attempt, number, embedder, progress=progress)
-            written += retire(attempt)
-            verify_candidate(attempt)
-            verdict = gate(generation) if gate else Verdict("off")
-            return finish(
-                attempt,
-                staged,
-                chunks,
-                written,
-                verdict,
-                reason=request.reason,
-                seconds=time.monotonic() - started,
-            )
-        except GateBlocked:
-            raise
-        except RagwrightError as error:
-            conclude(attempt, "failed", error={"type": type(error).__name__, "message": str(error)})
-            raise
+        staged = stage_source(attempt, source, embedder, settings, request, progress=progress)
+        partitions = range(staged.partitions)
+        chunks = sum(chunk_partition(attempt, number, embedder, settings.chunking) for number in partitions)
+        plan = make_plan(attempt, staged.partitions)
+        log.info("generation %d: %s", generation, plan.counts())
+        written = Written()
+        if plan.of(Op.INSERT).num_rows:
+            for number in partitions:
+                written += write_partition(attempt, number, embedder, progress=progress)
+        written += retire(attempt)
+        verify_candidate(attempt)
+        verdict = gate(generation) if gate else Verdict("off")
+        seconds = time.monotonic() - started
+        return finish(attempt, staged, chunks, written, verdict, reason=request.reason, seconds=seconds)

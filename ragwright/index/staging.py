@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.chunking import MAX_SECTION_BYTES, TokenCounter, chunk_rows
-from ragwright.documents import QUARANTINE, ROWS, Rejected, row_hashes
+from ragwright.documents import QUARANTINE, ROWS, row_hashes
 from ragwright.errors import GuardRefused
 from ragwright.index.attempt import MANIFEST, Attempt
 from ragwright.progress import Progress, silent
-from ragwright.quality import QualityGate
-from ragwright.settings import ChunkingSettings
+from ragwright.quality import QualityGate, QualityReport, write_data_docs
+from ragwright.settings import ChunkingSettings, QualitySettings
 from ragwright.sources import Source
 from ragwright.stores import MAX_METADATA_BYTES
 
@@ -63,16 +64,18 @@ class Staged:
 
     ledger: Ledger
     partitions: int
-    notices: tuple[str, ...] = ()
-    warnings: int = 0
+    notices: tuple[str, ...]
+    quality: QualityReport
 
 
 def stage(
     attempt: Attempt,
     source: Source,
     gate: QualityGate,
+    settings: QualitySettings,
     *,
     partition_rows: int,
+    data_docs: Path | None = None,
     allow_mass_delete: bool = False,
     progress: Progress = silent,
 ) -> Staged:
@@ -85,32 +88,33 @@ def stage(
     """
     good: list[pa.Table] = []
     quarantined: list[pa.Table] = []
-    rejected: list[Rejected] = []
-    read = warnings = partitions = 0
+    warnings: list[pa.Table] = []
+    partitions = 0
     fresh = _Coalescer(partition_rows)
     for partition in source.partitions():
-        read += partition.records
-        rejected += partition.rejected
-        checked = gate.check(partition.rows)
+        checked = gate.check(partition.rows, partition.rejected)
         kept, oversized = _split_oversized(checked.good)
         quarantined += [checked.quarantined, oversized]
-        warnings += len(checked.warnings)
+        warnings.append(checked.warnings)
         staged = kept.append_column("row_hash", pa.array(row_hashes(kept), pa.string())).cast(STAGED)
         good.append(staged.select(SOURCE.names))
         for full in fresh.add(staged.filter(pc.invert(_shown_by(attempt.base_manifest, staged)))):
             partitions = _write_rows(attempt, partitions, full)
-        progress("reading", read, None)
+        progress("reading rows", sum(map(len, good)), None)
     for rest in fresh.rest():
         partitions = _write_rows(attempt, partitions, rest)
-    malformed = pa.Table.from_pylist([asdict(item) for item in rejected], schema=QUARANTINE)
-    rows = pa.concat_tables(good) if good else SOURCE.empty_table()
-    bad = pa.concat_tables([malformed, *quarantined]).sort_by("row")
+    rows = pa.concat_tables(good)
+    bad = pa.concat_tables(quarantined).sort_by("row")
     attempt.catalog.write_table(attempt.path("source.parquet"), rows)
     attempt.catalog.write_table(attempt.path("quarantine.parquet"), bad)
-    gate.finish(rejected=len(rejected))
-    ledger = _account(attempt, rows, source_rows=read, quarantined=pc.count_distinct(bad["row"]).as_py())
+    attempt.catalog.write_table(attempt.path("warnings.parquet"), pa.concat_tables(warnings))
+    quality = gate.finish()
+    if data_docs is not None:
+        write_data_docs(quality, data_docs)
+    quality.enforce(settings)
+    ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(bad))
     _refuse_mass_delete(attempt, ledger, allowed=allow_mass_delete)
-    return Staged(ledger, partitions, tuple(source.notices), warnings)
+    return Staged(ledger, partitions, tuple(source.notices), quality)
 
 
 def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, settings: ChunkingSettings) -> int:

@@ -1,0 +1,37 @@
+"""Score the live generation, or any other, with a question set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from ragwright.evaluation.run import EvaluationResult
+from ragwright.settings import load_settings
+from tasks.evaluation import evaluate_generation
+from tasks.reports import report_evaluation
+
+
+@flow(name="evaluation", flow_run_name="Evaluate index {index}")
+def evaluation(
+    index: str = "faq",
+    questions: Path = Path("data/questions.jsonl"),
+    sample: int | None = None,
+    generation: int | None = None,
+) -> EvaluationResult:
+    """Ask a question set and report retrieval, answers, false answers and refusals.
+
+    Args:
+        index: Name of the index.
+        questions: Question set (JSONL).
+        sample: Ask only so many, drawn with a seed, kinds in proportion.
+        generation: A generation to score instead of the live one.
+    """
+    settings = load_settings(index=index)
+    result = evaluate_generation(settings, questions, sample, generation)
+    report_evaluation(settings, result)
+    return result
+
+
+if __name__ == "__main__":
+    evaluation()

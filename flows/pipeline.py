@@ -1,0 +1,66 @@
+"""The main job in one run: provision, re-index, evaluation queries, and teardown whatever happens."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from prefect import flow
+
+from flows.evaluation import evaluation
+from flows.provision import provision
+from flows.reindex import reindex
+from flows.teardown import teardown
+from ragwright.assembly import kept_alive, wanted_endpoints
+from ragwright.reporting import RunReport
+from ragwright.settings import load_settings
+from tasks.reports import report_run
+
+
+@flow(name="pipeline", flow_run_name="Main job: {source}")
+def pipeline(
+    source: str = "data/sagemaker_faq.csv",
+    questions: Path | None = Path("data/questions.jsonl"),
+    sample: int | None = None,
+    index: str = "faq",
+    lease_minutes: float = 30,
+) -> RunReport:
+    """Run the main job.
+
+    Args:
+        source: The FAQ: a path, s3:// or https:// (CSV, JSONL or Parquet).
+        questions: Question set (JSONL); none: no evaluation.
+        sample: Ask only so many questions, drawn with a seed, kinds in proportion.
+        index: Name of the index.
+        lease_minutes: Endpoints stop by themselves this long after the run last asked for them.
+    """
+    settings = load_settings(index=index)
+    names = [spec.name for spec in wanted_endpoints(settings)]
+    try:
+        provision(minutes=lease_minutes)
+        with kept_alive(settings, names, minutes=lease_minutes):
+            indexed = reindex(source=source, index=index)
+            evaluated = evaluation(index=index, questions=questions, sample=sample) if questions else None
+        report = RunReport(indexed, evaluated)
+        report_run(settings, report)
+        return report
+    finally:
+        teardown(names=names, dry_run=False)
+
+
+def main() -> None:
+    """Run the flow from a shell: `python -m flows.pipeline --source FILE`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--source", default="data/sagemaker_faq.csv")
+    parser.add_argument("--questions", type=Path)
+    parser.add_argument("--sample", type=int)
+    parser.add_argument("--report", type=Path, help="Where to write the report as JSON.")
+    flags = parser.parse_args()
+    report = pipeline(source=flags.source, questions=flags.questions, sample=flags.sample)
+    if flags.report:
+        flags.report.write_text(json.dumps(report.to_json(), ensure_ascii=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

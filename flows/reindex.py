@@ -1,0 +1,67 @@
+"""Validate, plan, chunk, embed, write, verify, publish, report: readers move to the new generation, or not at all."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from ragwright.index.attempt import ReindexRequest
+from ragwright.index.reindex import ReindexReport, Verdict, concluding, writer_lease
+from ragwright.index.writing import Written
+from ragwright.settings import load_settings
+from tasks.index import (
+    begin_generation,
+    chunk,
+    has_inserts,
+    plan_generation,
+    publish_generation,
+    retire_records,
+    validate_source,
+    verify,
+    write,
+)
+from tasks.reports import report_reindex
+
+
+@flow(name="reindex", flow_run_name="Re-index {source}")
+def reindex(
+    source: str = "data/sagemaker_faq.csv",
+    index: str = "faq",
+    full: bool = False,
+    allow_mass_delete: bool = False,
+    reason: str = "",
+) -> ReindexReport:
+    """Bring an index to what its source says.
+
+    Args:
+        source: The FAQ: a path, s3:// or https:// (CSV, JSONL or Parquet).
+        index: Name of the index.
+        full: Embed everything again, into a new space.
+        allow_mass_delete: Accept a source that lost more than half of its rows.
+        reason: Why, for the index's log.
+    """
+    started = time.time()
+    settings = load_settings(index=index)
+    run_id = flow_run.id or ""
+    request = ReindexRequest(
+        source=source, full=full, allow_mass_delete=allow_mass_delete, reason=reason, run_id=run_id
+    )
+    with writer_lease(settings, run_id) as lease:
+        generation = begin_generation(settings, request, lease.epoch)
+        with concluding(settings, generation):
+            staged = validate_source(settings, request, generation)
+            partitions = list(range(staged.partitions))
+            chunks = sum(chunk.map(settings, generation, partitions).result()) if partitions else 0
+            plan = plan_generation(settings, generation, staged.partitions)
+            batches = write.map(settings, generation, partitions).result() if has_inserts(plan) else []
+            written = sum(batches, Written()) + retire_records(settings, generation)
+            verify(settings, generation)
+            report = publish_generation(settings, request, generation, staged, chunks, written, Verdict("off"), started)
+    report_reindex(settings, report)
+    return report
+
+
+if __name__ == "__main__":
+    reindex()

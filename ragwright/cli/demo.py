@@ -1,0 +1,74 @@
+"""`ragwright demo`: the main job, run for real on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ragwright.cli.session import Session, verb
+from ragwright.errors import RagwrightError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ragwright.settings import Settings
+
+
+# The settings a temporary Prefect server needs to come up on a small machine; a server of the user's own is left as
+# it is. Seconds: 20, the default, is not enough where the database has to be made first.
+_PREFECT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+@verb
+def demo(
+    session: Session,
+    source: Annotated[str | None, typer.Option("--source", help="Another FAQ than the one that comes along.")] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Evaluation questions to ask.")] = 40,
+) -> None:
+    """Provision, validate, index, question and clean up: the pipeline flow, on local models, with no account."""
+    settings = session.settings()
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        command = [sys.executable, "-m", "flows.pipeline", "--report", str(report)]
+        if source is None:
+            command += ["--source", str(bundled("sagemaker_faq.csv"))]
+            command += ["--questions", str(bundled("questions.jsonl")), "--sample", str(sample)]
+        else:
+            command += ["--source", source]
+        # A process of its own, so that Prefect finds this environment when it is imported.
+        done = subprocess.run(command, env=_environment(settings), stdout=sys.stderr, check=False)  # noqa: S603 # our own
+        if done.returncode or not report.exists():
+            raise RagwrightError(
+                f"the pipeline flow ended with exit code {done.returncode}",
+                hint="Its log above says why; `ragwright doctor` checks what it needs.",
+            )
+        value = json.loads(report.read_text(encoding="utf-8"))
+    session.show(value, lambda out: _print(out, value["markdown"]))
+
+
+def bundled(name: str) -> Path:
+    """A file of the FAQ that comes with ragwright: in the checkout, or in the installed package."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "data" / name
+    return checkout if checkout.exists() else package / "data" / name
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    chosen = dict(os.environ)
+    if "PREFECT_API_URL" not in chosen:
+        chosen.setdefault("PREFECT_HOME", str((settings.home / "prefect").resolve()))
+    return _PREFECT | chosen
+
+
+def _print(out: Console, report: str) -> None:
+    from rich.markdown import Markdown
+
+    out.print(Markdown(report))
+    out.print('Next: ragwright ask "Which instances can I use for spot training?"', markup=False)

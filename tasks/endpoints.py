@@ -1,0 +1,34 @@
+"""Endpoints up, in service, down."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger, task
+
+from ragwright.endpoints import EndpointInfo, EndpointSpec, Lease, open_host
+from ragwright.settings import Settings
+from tasks.policies import ONCE, TRANSIENT
+
+
+@task(name="Deploy endpoint", task_run_name="Deploy {spec.name} ({spec.model})", **TRANSIENT)
+def deploy_endpoint(settings: Settings, spec: EndpointSpec, lease: Lease) -> EndpointInfo:
+    """Start one endpoint under a lease; deploying it again is harmless."""
+    with open_host(settings) as host:
+        info = host.deploy(spec, lease)
+    get_run_logger().info("%s is %s; its lease ends %s", info.name, info.status, info.lease_expires_at)
+    return info
+
+
+@task(name="Wait for endpoints", task_run_name="Wait for {names}", **ONCE)
+def wait_in_service(settings: Settings, names: list[str]) -> list[EndpointInfo]:
+    """Return once every endpoint answers, or fail with the end of its log."""
+    with open_host(settings) as host:
+        return host.wait(names, timeout=settings.endpoints.start_timeout_seconds)
+
+
+@task(name="Delete endpoint", task_run_name="Delete {name}", **TRANSIENT)
+def delete_endpoint(settings: Settings, name: str) -> bool:
+    """Stop one endpoint; one that is already gone is fine."""
+    with open_host(settings) as host:
+        gone = host.delete(name)
+    get_run_logger().info("%s %s", name, "is stopped" if gone else "was not there")
+    return gone

@@ -1,0 +1,111 @@
+"""The stages of a re-index. State is in the catalog; what crosses a task's boundary is the generation's number."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import get_run_logger, task
+
+from ragwright.embedding import open_embedder
+from ragwright.index import reindex as stages
+from ragwright.index.attempt import ReindexRequest
+from ragwright.index.plan import Op
+from ragwright.index.planning import make_plan
+from ragwright.index.reindex import ReindexReport, Verdict, opened
+from ragwright.index.staging import Staged, chunk_partition
+from ragwright.index.verify import Verified, verify_candidate
+from ragwright.index.writing import Written, retire, write_partition
+from ragwright.settings import Settings
+from ragwright.sources import open_source
+from tasks.policies import ONCE, TRANSIENT
+from tasks.reports import progress_artifact
+
+
+@task(name="Begin generation", **TRANSIENT)
+def begin_generation(settings: Settings, request: ReindexRequest, epoch: int) -> int:
+    """Take a generation number under the writer lease that the flow holds."""
+    with open_embedder(settings) as embedder:
+        generation = stages.begin(settings, request, embedder, epoch)
+    get_run_logger().info("this run writes generation %d of index %r", generation, settings.index)
+    return generation
+
+
+@task(name="Validate source", task_run_name="Validate {request.source}", **TRANSIENT)
+def validate_source(settings: Settings, request: ReindexRequest, generation: int) -> Staged:
+    """Read, check and stage the source; unfit rows go to quarantine with the reason."""
+    with (
+        opened(settings, generation) as attempt,
+        open_source(request.source, settings.source) as source,
+        open_embedder(settings) as embedder,
+    ):
+        staged = stages.stage_source(attempt, source, embedder, settings, request)
+    get_run_logger().info("%s; %d partitions of new rows", staged.ledger, staged.partitions)
+    return staged
+
+
+@task(name="Chunk", task_run_name="Chunk partition {partition}", **ONCE)
+def chunk(settings: Settings, generation: int, partition: int) -> int:
+    """Cut one partition's answers into sections; returns how many."""
+    with opened(settings, generation) as attempt, open_embedder(settings) as embedder:
+        return chunk_partition(attempt, partition, embedder, settings.chunking)
+
+
+@task(name="Plan", task_run_name="Plan generation {generation}", **TRANSIENT)
+def plan_generation(settings: Settings, generation: int, partitions: int) -> dict[str, int]:
+    """Decide what to send to the store and write it down first; returns operations by kind."""
+    with opened(settings, generation) as attempt:
+        counts = make_plan(attempt, partitions).counts()
+    get_run_logger().info("plan: %s", ", ".join(f"{count} {op}" for op, count in counts.items() if count) or "nothing")
+    return counts
+
+
+@task(name="Embed and write", task_run_name="Embed and write partition {partition}", **TRANSIENT)
+def write(settings: Settings, generation: int, partition: int) -> Written:
+    """Embed one partition's new sections and insert them; batches already acknowledged are not sent again."""
+    with (
+        opened(settings, generation) as attempt,
+        open_embedder(settings) as embedder,
+        progress_artifact(f"embedding-{partition}", f"Embedding partition {partition}") as progress,
+    ):
+        return write_partition(attempt, partition, embedder, progress=progress)
+
+
+@task(name="Retire", task_run_name="End records that generation {generation} no longer shows", **TRANSIENT)
+def retire_records(settings: Settings, generation: int) -> Written:
+    """Mark, revive and delete records as planned."""
+    with opened(settings, generation) as attempt:
+        return retire(attempt)
+
+
+@task(name="Verify", task_run_name="Verify generation {generation}", **TRANSIENT)
+def verify(settings: Settings, generation: int) -> Verified:
+    """Compare the store with the manifest before anyone reads it."""
+    with opened(settings, generation) as attempt:
+        verified = verify_candidate(attempt)
+    get_run_logger().info("%d touched and %d records in all are as promised", verified.touched, verified.whole)
+    return verified
+
+
+@task(name="Publish", task_run_name="Publish generation {generation}", **ONCE)
+def publish_generation(
+    settings: Settings,
+    request: ReindexRequest,
+    generation: int,
+    staged: Staged,
+    chunks: int,
+    written: Written,
+    verdict: Verdict,
+    started: float,
+) -> ReindexReport:
+    """Let readers see the generation if the gate let it pass; `started` is the run's start (`time.time()`)."""
+    with opened(settings, generation) as attempt:
+        report = stages.finish(
+            attempt, staged, chunks, written, verdict, reason=request.reason, seconds=time.time() - started
+        )
+    get_run_logger().info("generation %d is live", generation)
+    return report
+
+
+def has_inserts(plan: dict[str, int]) -> bool:
+    """Whether there is anything to embed."""
+    return plan[Op.INSERT] > 0

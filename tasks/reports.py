@@ -1,0 +1,72 @@
+"""Artifacts: what a person reads in the Prefect UI. Keys are stable, so that each has a history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from ragwright.evaluation.report import markdown
+from ragwright.evaluation.run import EvaluationResult
+from ragwright.index.reindex import ReindexReport, opened
+from ragwright.progress import Progress
+from ragwright.reporting import RunReport, reindex_markdown
+from ragwright.settings import Settings
+from tasks.policies import TRANSIENT
+
+_UPDATE_SECONDS = 2.0
+_QUARANTINE_ROWS = 200
+
+
+@task(name="Report re-index", task_run_name="Report generation {report.generation}", **TRANSIENT)
+def report_reindex(settings: Settings, report: ReindexReport) -> None:
+    """Ledger and quarantine of one re-index."""
+    create_markdown_artifact(
+        reindex_markdown(report), key=f"{settings.index}-ledger", description=f"Generation {report.generation}"
+    )
+    with opened(settings, report.generation) as attempt:
+        rows = attempt.table("quarantine.parquet").slice(0, _QUARANTINE_ROWS).to_pylist()
+    create_table_artifact(
+        rows or [{"row": "", "rule": "none", "detail": "every row passed"}],
+        key=f"{settings.index}-quality",
+        description="Rows that were not indexed, and why",
+    )
+
+
+@task(name="Report evaluation", **TRANSIENT)
+def report_evaluation(settings: Settings, result: EvaluationResult) -> None:
+    """Figures, failures and samples of one evaluation."""
+    create_markdown_artifact(
+        markdown(result), key=f"{settings.index}-evaluation", description=f"Generation {result.generation}"
+    )
+
+
+@task(name="Report run", **TRANSIENT)
+def report_run(settings: Settings, report: RunReport) -> None:
+    """The one report of a run."""
+    create_markdown_artifact(report.markdown(), key=f"{settings.index}-run", description="What this run did")
+
+
+@contextmanager
+def progress_artifact(key: str, description: str) -> Iterator[Progress]:
+    """A `Progress` shown as a bar in the UI, updated at most every two seconds."""
+    artifact = create_progress_artifact(progress=0.0, key=key, description=description)
+    last = time.monotonic()
+
+    def advance(what: str, done: int, total: int | None) -> None:
+        nonlocal last
+        if total and (done >= total or time.monotonic() - last > _UPDATE_SECONDS):
+            last = time.monotonic()
+            if isinstance(artifact, UUID):
+                update_progress_artifact(artifact, progress=100.0 * done / total)
+
+    yield advance
