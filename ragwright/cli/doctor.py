@@ -93,7 +93,9 @@ def _machine() -> Iterator[Check]:
     else:
         yield Check("python", "fail", f"{platform.system()} has no flock", "Use Linux or macOS (on Windows: WSL).")
     available, total = psutil.virtual_memory().available, psutil.virtual_memory().total
-    yield _amount("memory", available, ENOUGH_MEMORY, LITTLE_MEMORY, f" of {total / GIGABYTE:.1f} GB", "End programs.")
+    yield _amount(
+        "memory", available, ENOUGH_MEMORY, LITTLE_MEMORY, f" of {total / GIGABYTE:.1f} GB", "End other programs."
+    )
     try:
         with socket.create_server(("127.0.0.1", 0)):
             yield Check("ports", "ok", "local servers can listen on 127.0.0.1")
@@ -229,7 +231,7 @@ def _model(name: str, role: str, settings: Settings, progress: Progress | None) 
     ]
     if missing and progress is None:
         size = sum(file.size or 0 for file in missing) / 1e6
-        places = ", ".join(sorted({str(source) for file in missing for source in file.sources}))
+        places = "; ".join(sorted({str(source) for file in missing for source in file.sources}))
         return Check(
             role,
             "warn",

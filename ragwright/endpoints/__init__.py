@@ -149,7 +149,7 @@ def open_host(settings: Settings) -> EndpointHost:
         case "local":
             from ragwright.endpoints.local import LocalHost
 
-            return LocalHost(settings.home, cache=settings.home / "models")
+            return LocalHost(settings.home, cache=settings.model_folder)
         case "sagemaker":
             raise ConfigurationError(
                 "endpoints.host 'sagemaker' is not available in this installation",
