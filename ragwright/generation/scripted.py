@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from ragwright.errors import RequestRejected
 from ragwright.generation.endpoint import check_json, until_stop
 from ragwright.generation.port import Generation, Message
 
@@ -21,13 +22,15 @@ class ScriptedGenerator:
     Args:
         rules: Reply by pattern (a regular expression sought in the last message; the first that is found counts), or a
             function from the conversation to a reply. Without a rule that fits, the reply is "I don't know."
+        context_tokens: Prompt and reply together.
 
     A token is a word, here. A reply that breaks its `grammar` is a `BadReply`, as from an endpoint.
     """
 
     model = "scripted"
 
-    def __init__(self, rules: Rules | None = None) -> None:
+    def __init__(self, rules: Rules | None = None, *, context_tokens: int = 2048) -> None:
+        self._context_tokens = context_tokens
         self._reply = rules if callable(rules) else _by_pattern(rules or {})
 
     def generate(
@@ -39,13 +42,19 @@ class ScriptedGenerator:
         grammar: Mapping[str, Any] | None = None,
     ) -> Generation:
         """The reply that the rules give."""
+        prompt_tokens = sum(len(message.content.split()) for message in prompt)
+        if prompt_tokens + max_new_tokens > self._context_tokens:
+            raise RequestRejected(
+                f"a prompt of {prompt_tokens} tokens and {max_new_tokens} more do not fit in {self._context_tokens}",
+                hint="Shorten the prompt, or ask for fewer tokens.",
+            )
         text = until_stop(self._reply(prompt), stop)
         words = [word.end() for word in re.finditer(r"\S+", text)]
         whole = len(words) <= max_new_tokens
         reply = Generation(
             text if whole else text[: words[max_new_tokens - 1]],
             "stop" if whole else "length",
-            prompt_tokens=sum(len(message.content.split()) for message in prompt),
+            prompt_tokens=prompt_tokens,
             new_tokens=min(len(words), max_new_tokens),
         )
         if grammar is not None:
