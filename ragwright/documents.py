@@ -166,9 +166,17 @@ def row_hashes(rows: pa.Table) -> list[str]:
     return list(map(row_hash, *columns))
 
 
+def question_key(question: str) -> str:
+    """16 hex digits that survive an edit of the answer, and of the question's case and spacing."""
+    return content_hash((" ".join(question.casefold().split()),))[:16]
+
+
 def shortened(value: str, limit: int = 120) -> str:
-    """A value as a report shows it: at most `limit` characters, and how many there were."""
-    return value if len(value) <= limit else f"{value[:limit]}... ({len(value):,} characters)"
+    """A value as a report or a terminal shows it: at most `limit` characters, what cannot be printed escaped."""
+    text = value[:limit]
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return text if len(value) <= limit else f"{text}... ({len(value):,} characters)"
 
 
 def chunk_id(*, row_key: str, part: int, question: str, text: str, embed_text: str, metadata: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from ragwright.documents import ROWS, Rejected, canonical_metadata, content_hash, shortened
+from ragwright.documents import ROWS, Rejected, canonical_metadata, question_key, shortened
 from ragwright.settings import SourceSettings
 
 MAX_CELL_CHARS = 2**24
@@ -48,11 +48,6 @@ def normalise(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     return text.strip()
-
-
-def question_key(question: str) -> str:
-    """16 hex digits that survive an edit of the answer, and of the question's case and spacing."""
-    return content_hash((" ".join(question.casefold().split()),))[:16]
 
 
 class Batch:
@@ -122,6 +117,4 @@ class Batch:
         return key if times == 1 else f"{key}#{times}"
 
     def _reject(self, row: int, fault: Malformed) -> None:
-        # A quarantine report is written as UTF-8, whatever was in the file.
-        value = shortened(fault.value).encode("utf-8", "backslashreplace").decode()
-        self._rejected.append(Rejected(row, "", fault.column, fault.rule, value, fault.detail))
+        self._rejected.append(Rejected(row, "", fault.column, fault.rule, shortened(fault.value), fault.detail))

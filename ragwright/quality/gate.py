@@ -1,0 +1,238 @@
+"""The gate that a source passes through, partition by partition."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ragwright.documents import QUARANTINE, ROWS, Rejected, question_key, shortened
+from ragwright.quality.report import QualityReport
+from ragwright.quality.results import Tally
+from ragwright.quality.suite import SET_RULES, Rule, Suite, fingerprint, row_rules
+from ragwright.settings import QualitySettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CountTokens = Callable[[Sequence[str]], npt.NDArray[np.int32]]
+"""As `Embedder.count_tokens`: tokens of each text, special tokens included, int32 [n]."""
+
+_EXAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One partition, sorted.
+
+    Attributes:
+        good: Rows fit to index (`documents.ROWS`), untouched and in order.
+        quarantined: One line for every unfit record (`documents.QUARANTINE`), by row number.
+        warnings: What is odd about good rows, in the same layout; a row may have several lines.
+    """
+
+    good: pa.Table
+    quarantined: pa.Table
+    warnings: pa.Table
+
+
+class QualityGate:
+    """Checks one source, a partition at a time, in order. Not for several threads.
+
+    Args:
+        settings: Thresholds.
+        count_tokens: The embedder's own count. With `max_question_tokens`, over-long questions are unfit.
+        max_question_tokens: Tokens of a question that the embedder takes.
+    """
+
+    def __init__(
+        self,
+        settings: QualitySettings,
+        *,
+        count_tokens: CountTokens | None = None,
+        max_question_tokens: int | None = None,
+    ) -> None:
+        limit = max_question_tokens if count_tokens else None
+        self._settings = settings
+        self._count_tokens = None if limit is None else count_tokens
+        self._fingerprint = fingerprint(settings, max_question_tokens=limit)
+        self._row_suite = Suite("rows", row_rules(settings, max_question_tokens=limit), columns=ROWS.names)
+        self._set_suite = Suite("whole set", SET_RULES, columns=_Claims.COLUMNS)
+        self._claims = _Claims()
+        self._tally = Tally([*self._row_suite.rules, *self._set_suite.rules])
+        self._readable = self._malformed = self._good = 0
+        self._by_rule: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
+        self._examples: list[Rejected] = []
+
+    def check(self, rows: pa.Table, rejected: Sequence[Rejected] = ()) -> Checked:
+        """Sort one partition.
+
+        Args:
+            rows: Laid out as `documents.ROWS`.
+            rejected: The partition's malformed records; they are quarantined as they are.
+
+        Raises:
+            QualityError: The suite itself could not run, for example for want of a column.
+        """
+        faults = _Faults(rows)
+        if rows.num_rows:
+            self._apply(self._row_suite, self._row_frame(rows), faults)
+        # Only rows that are fit so far may claim a key or a content: no row is to lose against a bad one.
+        fit = [index for index in range(rows.num_rows) if index not in faults.bad]
+        if fit:
+            frame = self._claims.frame(rows.take(pa.array(fit, pa.int64())), fit)
+            self._apply(self._set_suite, frame, faults)
+
+        good = rows.filter(pa.array([index not in faults.bad for index in range(rows.num_rows)], pa.bool_()))
+        bad = sorted([*rejected, *faults.bad.values()], key=_by_row)
+        odd = faults.odd()
+        self._readable += rows.num_rows
+        self._malformed += len(rejected)
+        self._good += good.num_rows
+        self._by_rule.update(fault.rule for fault in bad)
+        self._warnings.update(fault.rule for fault in odd)
+        self._examples += bad[: _EXAMPLES - len(self._examples)]
+        return Checked(good, quarantine_table(bad), quarantine_table(odd))
+
+    def finish(self) -> QualityReport:
+        """Sum up. The caller decides when to `enforce`, so that Data Docs can be written for a failing source too."""
+        records = self._readable + self._malformed
+        return QualityReport(
+            records=records,
+            good=self._good,
+            quarantined=records - self._good,
+            by_rule=dict(self._by_rule),
+            warnings=dict(self._warnings),
+            examples=tuple(self._examples),
+            suite=self._fingerprint,
+            results=self._tally.results(records=records, readable=self._readable),
+        )
+
+    def _row_frame(self, rows: pa.Table) -> pd.DataFrame:
+        import pandas as pd
+
+        frame: pd.DataFrame = rows.to_pandas()
+        if self._count_tokens is not None:
+            questions = rows["question"].to_pylist()
+            # What is missing or too long already is not worth counting; the rule skips missing counts.
+            short = [i for i, text in enumerate(questions) if text and len(text) <= self._settings.max_question_chars]
+            counts = self._count_tokens([questions[i] for i in short]) if short else []
+            frame["question_tokens"] = pd.Series([float(count) for count in counts], index=short, dtype="float64")
+        return frame
+
+    def _apply(self, suite: Suite, frame: pd.DataFrame, faults: _Faults) -> None:
+        results = suite.run(frame)
+        for rule in suite.rules:
+            found = faults.add(rule, results[rule.id]["result"].get("unexpected_index_list") or [], frame)
+            self._tally.add(rule, results[rule.id], [(one.row, f"{one.detail} ({one.value!r})") for one in found])
+
+
+def check(
+    rows: pa.Table,
+    settings: QualitySettings,
+    *,
+    count_tokens: CountTokens | None = None,
+    max_question_tokens: int | None = None,
+) -> tuple[Checked, QualityReport]:
+    """Check a source that is one table, and stop if it is unfit as a whole.
+
+    Raises:
+        QualityError: See `QualityReport.enforce`.
+    """
+    gate = QualityGate(settings, count_tokens=count_tokens, max_question_tokens=max_question_tokens)
+    checked, report = gate.check(rows), gate.finish()
+    report.enforce(settings)
+    return checked, report
+
+
+def quarantine_table(faults: Sequence[Rejected]) -> pa.Table:
+    """Faults in the layout of `documents.QUARANTINE`."""
+    return pa.Table.from_pylist([vars(fault) for fault in faults], QUARANTINE)
+
+
+class _Claims:
+    """Remembers, as hashes, which row was the first with a content, a key, a question."""
+
+    COLUMNS = ("row", "first_row_with_content", "first_row_with_key", "first_row_with_question")
+
+    def __init__(self) -> None:
+        self._contents: dict[bytes, int] = {}
+        self._keys: dict[bytes, int] = {}
+        self._questions: dict[bytes, int] = {}
+
+    def frame(self, rows: pa.Table, index: list[int]) -> pd.DataFrame:
+        """A data frame of `COLUMNS`, in which the first row with a value has its own number.
+
+        A repeated row claims nothing more, and neither does one whose key is taken: what it says may still be said by a
+        later row.
+        """
+        import pandas as pd
+
+        firsts = []
+        columns = (rows[name].to_pylist() for name in ("row", "row_key", "question", "answer"))
+        for row, key, question, answer in zip(*columns, strict=True):
+            content = _digest(f"{len(question)}:{question}{answer}")
+            with_content = self._contents.setdefault(content, row)
+            if with_content != row:
+                firsts.append((row, with_content, row, row))
+                continue
+            with_key = self._keys.setdefault(_digest(key), row)
+            if with_key != row:
+                del self._contents[content]
+                firsts.append((row, row, with_key, row))
+                continue
+            with_question = self._questions.setdefault(bytes.fromhex(question_key(question)), row)
+            firsts.append((row, row, row, with_question))
+        return pd.DataFrame(firsts, columns=list(self.COLUMNS), index=index)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _by_row(fault: Rejected) -> int:
+    return fault.row
+
+
+class _Faults:
+    """What is wrong with the rows of one partition: the first broken rule decides, the others are mentioned."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows
+        self._odd: list[tuple[int, Rejected]] = []
+        self.bad: dict[int, Rejected] = {}
+
+    def add(self, rule: Rule, indices: Sequence[int], frame: pd.DataFrame) -> list[Rejected]:
+        """Note that the rows at these positions break a rule, and say how."""
+        found = [self._fault(rule, index, frame) for index in indices]
+        for index, fault in zip(indices, found, strict=True):
+            earlier = self.bad.get(index)
+            if rule.severity == "warning":
+                self._odd.append((index, fault))
+            elif earlier is None:
+                self.bad[index] = fault
+            else:
+                self.bad[index] = replace(earlier, detail=f"{earlier.detail}; also {rule.name} ({rule.column})")
+        return found
+
+    def odd(self) -> list[Rejected]:
+        """Warnings about the rows that stay, by row number."""
+        return sorted((fault for index, fault in self._odd if index not in self.bad), key=_by_row)
+
+    def _fault(self, rule: Rule, index: int, frame: pd.DataFrame) -> Rejected:
+        value = self._rows[rule.column or "question"][index].as_py()
+        return Rejected(
+            row=self._rows["row"][index].as_py(),
+            row_key=self._rows["row_key"][index].as_py() or "",
+            column=rule.column,
+            rule=rule.name,
+            value="" if value is None else shortened(value),
+            detail=rule.explain(frame[rule.evidence].loc[index] if rule.evidence else value),
+        )
