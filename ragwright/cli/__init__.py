@@ -29,8 +29,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich's help takes longer to import than everything else together
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 fine; 1 error (the message says what to do); 2 wrong usage; 130 interrupted.",
+    epilog="Exit codes: 0 fine; 1 error (its message says what to do); 2 wrong usage; 130 interrupted.",
 )
 
 

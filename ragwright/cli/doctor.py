@@ -223,11 +223,14 @@ def _model(name: str, role: str, settings: Settings, progress: Progress | None) 
     if library is not None and find_spec(library) is None:
         return Check(role, "fail", f"{name} needs {library}, which is not installed", f"pip install {library}")
     cache = settings.model_folder
+    # What only a path names is here or is nowhere; `resolve` says which.
     missing = [
         file
         for file in info.files.values()
-        if not any(isinstance(source, PathSource) and source.path.is_file() for source in file.sources)
-        and not (file.sha256 and (cache / file.sha256 / file.filename).is_file())
+        if file.sha256 is not None
+        and not (cache / file.sha256 / file.filename).is_file()
+        and not any(isinstance(source, PathSource) and source.path.is_file() for source in file.sources)
+        and not all(isinstance(source, PathSource) for source in file.sources)
     ]
     if missing and progress is None:
         size = sum(file.size or 0 for file in missing) / 1e6

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ragwright.endpoints import EndpointHost, EndpointInfo
     from ragwright.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="See, start, prolong and stop model endpoints.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See, start, prolong and stop model endpoints.")
 
 
 @app.command()

@@ -32,6 +32,7 @@ Verbose = Annotated[
     typer.Option("--verbose", "-v", count=True, show_default=False, help="More log lines, and tracebacks; -vv: debug."),
 ]
 
+PIPE_WIDTH = 200
 Flags = ParamSpec("Flags")
 
 
@@ -171,7 +172,9 @@ def _one_line(error: BaseException) -> str:
 def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    # Off a terminal there is no width to respect, and a table cut to 80 columns is hard to grep.
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=None if terminal else PIPE_WIDTH)
 
 
 def _leave_stdout() -> None:
