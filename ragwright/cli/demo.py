@@ -63,7 +63,9 @@ def bundled(name: str) -> Path:
 def _environment(settings: Settings) -> dict[str, str]:
     chosen = dict(os.environ)
     if "PREFECT_API_URL" not in chosen:
-        chosen.setdefault("PREFECT_HOME", str((settings.home / "prefect").resolve()))
+        home = (settings.home / "prefect").resolve()
+        home.mkdir(parents=True, exist_ok=True)
+        chosen.setdefault("PREFECT_HOME", str(home))
     return _PREFECT | chosen
 
 

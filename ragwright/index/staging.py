@@ -110,7 +110,7 @@ def stage(
     attempt.catalog.write_table(attempt.path("warnings.parquet"), pa.concat_tables(warnings))
     quality = gate.finish()
     if data_docs is not None:
-        write_data_docs(quality, data_docs)
+        write_data_docs(quality, data_docs, name=f"generation {attempt.generation}", keep=settings.keep_runs)
     quality.enforce(settings)
     ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(bad))
     _refuse_mass_delete(attempt, ledger, allowed=allow_mass_delete)
