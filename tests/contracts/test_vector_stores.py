@@ -5,6 +5,7 @@ An adapter joins with one more entry in `OPEN`: how to open a store of its own f
 
 from __future__ import annotations
 
+import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -156,8 +157,6 @@ def test_records_come_back_as_they_went_in(store: VectorStore, space: str) -> No
 
 @pytest.mark.parametrize("text", AWKWARD, ids=range(len(AWKWARD)))
 def test_any_text_survives_in_every_text_field(store: VectorStore, space: str, text: str) -> None:
-    import json
-
     fields = {"question": text, "text": text, "row_key": text, "metadata": json.dumps({"k": text}, ensure_ascii=False)}
     write(store, space, make_records(["a"], **fields))
     row = everything(store, space).to_pylist()[0]

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_records import DIMENSION, ids, make_records, vector_of
+
+from ragwright.stores.lancedb import LanceDBStore
+from ragwright.stores.memory import MemoryStore
+from ragwright.stores.snapshot import Snapshot
+
+CHUNKS = [f"{n:04}" for n in range(600)]
+
+
+@pytest.fixture
+def lance(tmp_path: Path) -> LanceDBStore:
+    store = LanceDBStore(tmp_path / "store")
+    store.ensure_space("s", DIMENSION)
+    return store
+
+
+def held(store: LanceDBStore) -> Snapshot:
+    return store._snapshots["s"][1]
+
+
+def test_a_snapshot_follows_small_changes_without_reading_all_again(lance: LanceDBStore) -> None:
+    exact = MemoryStore()
+    exact.ensure_space("s", DIMENSION)
+    rng = np.random.default_rng(11)
+    stores = (lance, exact)
+    for store in stores:
+        store.upsert("s", make_records(CHUNKS))
+    first = None
+    for turn in range(2, 60):
+        some = rng.choice(CHUNKS, 6, replace=False).tolist()
+        change, died = rng.integers(4), int(rng.integers(2, turn + 1))
+        for store in stores:
+            match change:
+                case 0:
+                    store.upsert("s", make_records(some, edition=turn))
+                case 1:
+                    store.upsert("s", make_records(some, born=turn))
+                    store.mark("s", ids(some), turn)
+                case 2:
+                    store.mark("s", ids(some), died)
+                case 3:
+                    store.delete("s", ids(some))
+        query = vector_of(f"query {turn}")
+        for as_of in (1, turn - 1, turn):
+            assert lance.query("s", query, k=9, as_of=as_of) == exact.query("s", query, k=9, as_of=as_of)
+        first = first or held(lance)
+        if turn == 12:
+            assert len(held(lance).blocks) > 1
+            assert held(lance).blocks[0] is first.blocks[0]
+    assert len(held(lance).blocks) <= 32
+
+
+def test_a_query_after_compaction_finds_moved_rows(lance: LanceDBStore) -> None:
+    for part in range(0, 600, 100):
+        lance.upsert("s", make_records(CHUNKS[part : part + 100]))
+    before = lance.query("s", vector_of("0042"), k=5, as_of=1)
+    lance.optimise("s")
+    assert lance.query("s", vector_of("0042"), k=5, as_of=1) == before
+    assert before[0].chunk_id == "0042"
+
+
+def test_marking_most_records_drops_the_waste(lance: LanceDBStore) -> None:
+    lance.upsert("s", make_records(CHUNKS))
+    lance.query("s", vector_of("0001"), k=1, as_of=1)
+    lance.delete("s", ids(CHUNKS[10:]))
+    lance.query("s", vector_of("0001"), k=1, as_of=1)
+    assert len(held(lance).rows) == 10
+
+
+def test_a_table_over_the_memory_bound_is_searched_on_disk_with_the_same_result(tmp_path: Path) -> None:
+    frugal, exact = LanceDBStore(tmp_path / "store", snapshot_bytes=0), MemoryStore()
+    for store in (frugal, exact):
+        store.ensure_space("s", DIMENSION)
+        store.upsert("s", make_records(CHUNKS))
+        store.mark("s", ids(CHUNKS[::3]), 2)
+    for n in range(5):
+        for as_of in (0, 1, 2):
+            query = vector_of(f"query {n}")
+            found = frugal.query("s", query, k=10, as_of=as_of)
+            assert found == exact.query("s", query, k=10, as_of=as_of)
+    assert not frugal._snapshots
+
+
+def test_memory_for_snapshots_is_shared_among_spaces(tmp_path: Path) -> None:
+    room_for_one = 600 * DIMENSION * 4
+    store = LanceDBStore(tmp_path / "store", snapshot_bytes=room_for_one)
+    for space in ("one", "two"):
+        store.ensure_space(space, DIMENSION)
+        store.upsert(space, make_records(CHUNKS))
+    for space in ("one", "two", "one"):
+        assert store.query(space, vector_of("0003"), k=1, as_of=1)[0].chunk_id == "0003"
+        assert list(store._snapshots) == [space]
