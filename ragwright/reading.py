@@ -28,6 +28,7 @@ class Reading:
         section: What was read.
         question_similarity: Cosine of the asked question and the section's own, in [-1, 1].
         sentences: Sentences of the section's text, in order; the rest of a very long section is left unread.
+        vectors: float32 [len(sentences), d], each of length one.
         similarities: float32 [len(sentences)], cosine of the asked question and each sentence.
         coverage: Share of the asked question's content words, weighed by rarity, that the section has, in [0, 1].
         meaning_coverage: The same, where a word that is missing counts as much as its nearest neighbour among the
@@ -37,6 +38,7 @@ class Reading:
     section: Section
     question_similarity: float
     sentences: tuple[str, ...]
+    vectors: Vectors
     similarities: npt.NDArray[np.float32]
     coverage: float
     meaning_coverage: float
@@ -81,17 +83,29 @@ class Reader:
         """
         split = _split(candidates)
         texts = [section.question for section in candidates] + [sentence for found in split for sentence in found]
-        similarities = cosines(self._embedder.embed(_fitting(texts, self._embedder)), query)
+        vectors = self.embed(texts)
+        similarities = vectors @ _unit(query[np.newaxis])[0]
         coverages = self._coverages(question, candidates, statistics)
         readings: list[Reading] = []
         start = len(candidates)
         for index, (section, found) in enumerate(zip(candidates, split, strict=True)):
             end = start + len(found)
             readings.append(
-                Reading(section, float(similarities[index]), found, similarities[start:end], *coverages[index])
+                Reading(
+                    section,
+                    float(similarities[index]),
+                    found,
+                    vectors[start:end],
+                    similarities[start:end],
+                    *coverages[index],
+                )
             )
             start = end
         return sorted(readings, key=lambda reading: -reading.relevance)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """float32 [n, d], rows of length one; of a text over the embedder's limit the beginning counts."""
+        return _unit(self._embedder.embed(_fitting(texts, self._embedder)))
 
     def _coverages(
         self, question: str, candidates: Sequence[Section], statistics: CorpusStatistics
@@ -125,9 +139,7 @@ class Reader:
             known = {word: self._words[word] for word in wanted if word in self._words}
         new = [word for word in wanted if word not in known]
         if new:
-            vectors = self._embedder.embed(_fitting(new, self._embedder))
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            fresh = dict(zip(new, vectors / np.where(lengths > 0, lengths, 1), strict=True))
+            fresh = dict(zip(new, self.embed(new), strict=True))
             known |= fresh
             with self._lock:
                 if len(self._words) + len(fresh) > _MAX_CACHED_WORDS:
@@ -136,12 +148,10 @@ class Reader:
         return known
 
 
-def cosines(vectors: Vectors, query: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Cosine of each row of `vectors` [n, d] with `query` [d]: float32 [n]. A zero vector is like nothing: 0."""
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
-    found = np.zeros(len(vectors), np.float32)
-    np.divide(vectors @ query, lengths, out=found, where=lengths > 0)
-    return found
+def _unit(vectors: Vectors) -> Vectors:
+    """Rows of length one; a zero vector stays, and is like nothing."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 def _split(candidates: Sequence[Section]) -> list[tuple[str, ...]]:

@@ -112,6 +112,11 @@ class AnsweringSettings(Section):
 
     top_k: int = Field(5, ge=1, le=100, description="Sections retrieved.")
     context_tokens: int = Field(400, ge=32, description="Tokens of context given to the language model.")
+    context_margin: Share = Field(
+        0.03,
+        description="Sections this much less relevant than the best are kept from the language model. Small models "
+        "mix up what they are shown; with a large one raise it to 1.",
+    )
     quote_tokens: int = Field(120, ge=16, description="Tokens of a quoted answer; one sentence may exceed it.")
 
 
