@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """For browsers: nothing is fetched and no script runs, whatever the indexed texts contain."""
 
-_STYLE = """
+_STYLE = r"""
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1100px; margin: 2rem auto;
   padding: 0 1rem; }
 h1, h4 { font-size: 1.5rem; } h5 { font-size: 1.15rem; margin: 1.5rem 0 .5rem; } h6 { font-size: 1rem; margin: 0; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
 th, td { border-bottom: 1px solid #ddd; padding: .35rem .6rem; text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }
+th { overflow-wrap: normal; }
 thead[hidden] { display: none; }
 ol.breadcrumb { list-style: none; padding: 0; } ol.breadcrumb li { display: inline; margin-right: .6rem; }
 [data-toggle="collapse"], .card, footer { display: none; }
-.ge-success-icon::before, .text-success::before { content: "passed"; color: #17692b; }
-.ge-failed-icon::before, .text-danger::before, .text-warning::before { content: "failed"; color: #a11; }
+.fa-check-circle::before { content: "\2713"; color: #17692b; }
+.fa-times::before, .fa-exclamation-triangle::before { content: "\2717"; color: #a11; }
 .failed { color: #a11; } .passed { color: #17692b; }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #1b1b1b; } th, td { border-color: #444; }
   a { color: #8ab4f8; } }
@@ -78,7 +79,7 @@ def write_data_docs(report: QualityReport, folder: Path, *, name: str, keep: int
     }
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        _write(page, _offline(_render(report, name, now), title=f"{name}, {summary['time']}"))
+        _write(page, _offline(_render(report, slug, now), title=f"{name}, {summary['time']}"))
         # A run is in the index once its summary is there, so the summary comes after the page.
         _write(page.with_suffix(".json"), json.dumps(summary, ensure_ascii=False))
         summaries = sorted(runs.glob("*.json"), reverse=True)
@@ -94,7 +95,7 @@ def write_data_docs(report: QualityReport, folder: Path, *, name: str, keep: int
 
 
 def _render(report: QualityReport, name: str, now: datetime) -> str:
-    """The library's page for one validation result."""
+    """The library's page for one validation result. It puts `name` into the page as it is."""
     import great_expectations as gx
     from great_expectations.core.expectation_validation_result import (
         ExpectationSuiteValidationResult,
@@ -103,7 +104,7 @@ def _render(report: QualityReport, name: str, now: datetime) -> str:
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+    from great_expectations.render.view.view import DefaultJinjaPageView
 
     results = [
         ExpectationValidationResult(
@@ -132,8 +133,8 @@ def _render(report: QualityReport, name: str, now: datetime) -> str:
             "active_batch_definition": {"data_asset_name": name, "batch_identifiers": {}},
         },
     )
-    page: Any = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(whole))
-    return str(page)
+    view: Any = DefaultJinjaPageView()  # untyped in the library
+    return str(view.render(ValidationResultsPageRenderer().render(whole)))
 
 
 def _offline(page: str, *, title: str) -> str:

@@ -123,8 +123,8 @@ class QualityGate:
             questions = rows["question"].to_pylist()
             # What is missing or too long already is not worth counting; the rule skips missing counts.
             short = [i for i, text in enumerate(questions) if text and len(text) <= self._settings.max_question_chars]
-            counts = self._count_tokens([questions[i] for i in short]) if short else []
-            frame["question_tokens"] = pd.Series([float(count) for count in counts], index=short, dtype="float64")
+            counts = self._count_tokens([questions[i] for i in short])
+            frame["question_tokens"] = pd.Series(counts.astype(np.float64), index=short)
         return frame
 
     def _apply(self, suite: Suite, frame: pd.DataFrame, faults: _Faults) -> None:

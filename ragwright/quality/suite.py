@@ -35,14 +35,14 @@ REPLACEMENT = "\ufffd"
 # UTF-8 that was read as Windows-1252. A two-byte letter shows as A with a circumflex or tilde and a sign from the upper
 # half. Signs that may follow a capital letter in a real text (quotes, dashes, an ellipsis) do not count. `sources` has
 # turned a no-break space into a space, so before one only the impossible counts: such a capital after a small letter
-# or punctuation.
+# or punctuation, or alone before two spaces.
 MOJIBAKE = (
     "Ã[¡-ª¬-º¼-¿\u0178\u2030\u0153\u0152\u0160\u2021\u2020\u0192\u02c6]"
     "|Â[¡-ª¬-º¼-¿]"
     "|â€|â[\u201a\u201e\u02c6][\u00a0-\u00ff\u2013\u2018-\u201e\u2122]"
     "|(?:[ÐÑ][°-¿\u0152\u0192\u20ac\u2018-\u2022\u2026\u2030\u0192\u02c6]){2}"
     "|ðŸ|ï»¿|ï¿½"
-    "|[a-zß-ÿ.,;:!?)][ÂÃ](?: |$)"
+    "|[a-zß-ÿ.,;:!?)][ÂÃ](?: |$)|(?:^| )Ã  "
 )
 
 
@@ -89,7 +89,7 @@ def row_rules(settings: QualitySettings, *, max_question_tokens: int | None = No
                 column,
                 "ExpectColumnValuesToNotBeNull",
                 {"column": column},
-                f"Every row has a {column}.",
+                f"No {column} is missing.",
                 lambda _, column=column: f"the {column} is missing",  # type: ignore[misc]
             ),
             Rule(
@@ -102,7 +102,7 @@ def row_rules(settings: QualitySettings, *, max_question_tokens: int | None = No
             ),
         ]
     for column, low, high in (
-        ("question", 1, settings.max_question_chars),
+        ("question", 0, settings.max_question_chars),
         ("answer", settings.min_answer_chars, settings.max_answer_chars),
     ):
         rules.append(
@@ -112,7 +112,7 @@ def row_rules(settings: QualitySettings, *, max_question_tokens: int | None = No
                 "ExpectColumnValueLengthsToBeBetween",
                 {"column": column, "min_value": low, "max_value": high},
                 f"Every {column} has {low:,} to {high:,} characters.",
-                lambda text, low=low, high=high: f"{len(text):,} characters; {low:,} to {high:,} are allowed",  # type: ignore[misc]
+                lambda text, low=low, high=high: f"length {len(text):,}; {low:,} to {high:,} characters are allowed",  # type: ignore[misc]
             )
         )
     damage: Literal["critical", "warning"] = "warning" if settings.damaged_text == "warn" else "critical"

@@ -26,6 +26,12 @@ class JsonlReader:
         probed = list(islice(self._objects(), _PROBED))
         names = list(dict.fromkeys(name for found in probed if isinstance(found, dict) for name in found))
         bad = [found for found in probed if isinstance(found, Malformed)]
+        if bad and probed[0] is bad[0] and (bad[0].value == "[" or bad[0].value.startswith("[{")):
+            raise SourceError(
+                f"this is one JSON array, not JSON Lines: it begins with {bad[0].value[:40]!r}",
+                place=place,
+                hint="Write one object a line, for example with: jq -c '.[]' faq.json > faq.jsonl",
+            )
         if bad and not names:
             raise SourceError(
                 f"none of the first {len(bad)} lines is a JSON object; the first is {bad[0].value[:80]!r}",

@@ -102,7 +102,8 @@ def _from_http(url: str, place: str, settings: SourceSettings) -> Iterator[tuple
             _check_reply(reply, place)
             encoded = "content-encoding" in reply.headers
             size = None if encoded else _length(reply.headers.get("content-length"))
-            yield reply.iter_bytes(_BLOCK), size
+            # In the pieces in which it arrives, so that the time limit holds against a server that drips.
+            yield reply.iter_bytes(), size
     except httpx.TimeoutException as error:
         raise TimedOut(
             f"no answer within {settings.timeout_seconds:g} s", place=place, hint="Raise source.timeout_seconds."
