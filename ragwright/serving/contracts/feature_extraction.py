@@ -1,0 +1,115 @@
+"""Embedding contracts: Text Embeddings Inference, the Hugging Face container, OpenAI embeddings."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ragwright.serving.contracts.fields import read, read_texts
+from ragwright.serving.refusal import Refused
+from ragwright.serving.runtimes import Cancelled, Encoder, TokenizedText, Vectors
+
+if TYPE_CHECKING:
+    from ragwright.serving.contracts import Handler
+
+TEI_BATCH = 32
+OPENAI_BATCH = 2048
+HUGGING_FACE_BATCH = 512
+
+# Digits after the point in a reply: the error is below float32's own, and a number takes half the bytes.
+_DECIMALS = 8
+
+
+def tei(encoder: Encoder) -> Handler:
+    """`POST /embed` of Text Embeddings Inference: `inputs`, `normalize` (true), `truncate` (false)."""
+
+    def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> Any:
+        texts, _ = read_texts(payload, "inputs")
+        normalize = read(payload, "normalize", bool, True)
+        truncate = read(payload, "truncate", bool, False)
+        if read(payload, "truncation_direction", str, "Right").lower() != "right":
+            raise Refused(400, "`truncation_direction` other than right is not supported by this server")
+        for name in ("prompt_name", "dimensions"):
+            if payload.get(name) is not None:
+                raise Refused(400, f"`{name}` is not supported by this model")
+        if len(texts) > TEI_BATCH:
+            raise Refused(413, f"batch size {len(texts)} > maximum allowed batch size {TEI_BATCH}")
+        tokenized = encoder.tokenize(texts, truncate=truncate)
+        if not truncate:
+            _check_length(encoder, tokenized, status=413)
+        if cancelled():
+            return []
+        vectors = encoder.sentence_vectors(tokenized)
+        return _numbers(_normalised(vectors) if normalize else vectors)
+
+    return handle
+
+
+def hugging_face(encoder: Encoder) -> Handler:
+    """The Hugging Face inference toolkit's feature-extraction: a vector a token, padding included.
+
+    Texts of one request are padded to its longest, and the reply does not say where the padding begins: who pools it
+    has to count tokens.
+    """
+
+    def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> Any:
+        texts, _ = read_texts(payload, "inputs")
+        if len(texts) > HUGGING_FACE_BATCH:
+            raise Refused(413, f"batch size {len(texts)} > maximum allowed batch size {HUGGING_FACE_BATCH}")
+        tokenized = encoder.tokenize(texts, truncate=False)
+        _check_length(encoder, tokenized, status=400)
+        return [] if cancelled() else _numbers(encoder.token_vectors(tokenized))
+
+    return handle
+
+
+def openai_embeddings(encoder: Encoder, model: str) -> Handler:
+    """`POST /v1/embeddings`: `input`, `encoding_format` (float or base64)."""
+
+    def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Any]:
+        texts, _ = read_texts(payload, "input")
+        form = read(payload, "encoding_format", str, "float")
+        if form not in ("float", "base64"):
+            raise Refused(400, "`encoding_format` must be float or base64")
+        if read(payload, "dimensions", int, encoder.dimension) != encoder.dimension:
+            raise Refused(400, f"`dimensions` must be {encoder.dimension}, the model's own")
+        if len(texts) > OPENAI_BATCH:
+            raise Refused(413, f"`input` has {len(texts)} texts; at most {OPENAI_BATCH} at once")
+        tokenized = encoder.tokenize(texts, truncate=False)
+        _check_length(encoder, tokenized, status=400)
+        if cancelled():
+            return {}
+        vectors = _normalised(encoder.sentence_vectors(tokenized))
+        found = _numbers(vectors) if form == "float" else [base64.b64encode(row.tobytes()).decode() for row in vectors]
+        tokens = sum(text.tokens for text in tokenized)
+        return {
+            "object": "list",
+            "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(found)],
+            "model": model,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+
+    return handle
+
+
+def _check_length(encoder: Encoder, texts: list[TokenizedText], *, status: int) -> None:
+    for i, text in enumerate(texts):
+        if text.tokens > encoder.max_tokens:
+            place = f" (text {i})" if len(texts) > 1 else ""
+            raise Refused(
+                status, f"`inputs` must have less than {encoder.max_tokens} tokens. Given: {text.tokens}{place}"
+            )
+
+
+def _normalised(vectors: Vectors) -> Vectors:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths[lengths == 0] = 1
+    normalised: Vectors = vectors / lengths
+    return normalised
+
+
+def _numbers(vectors: Vectors) -> Any:
+    return np.round(vectors.astype(np.float64), _DECIMALS).tolist()
