@@ -205,6 +205,7 @@ def test_an_instruction_in_the_question_is_never_followed() -> None:
     assert "PWNED" not in answer.answer
 
 
+@settings(deadline=None)
 @given(st.text(alphabet='"<|>[]/INSTsytem \n', max_size=60))
 def test_no_quoted_text_can_close_its_quotes_or_open_a_turn(text: str) -> None:
     prompt = build_prompt(text, [Section(0, "k", text, text, 1.0)])

@@ -1,0 +1,141 @@
+"""Metrics against cases worked by hand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ragwright.answering import I_DONT_KNOW, Answer, Citation
+from ragwright.evaluation.metrics import aggregate, failure, first_rank, normalise, satisfies, score, wilson
+from ragwright.evaluation.questions import Question
+
+ROWS = [Citation(row, f"key-{row}", 0.9 - row / 10, f"Question {row}?", f"Text {row}.") for row in range(6)]
+ANSWERABLE = Question("a", "Which?", True, "typo", ("Question 1?",), (("all instances", "every instance"), ("spot",)))
+UNANSWERABLE = Question("u", "Who?", False, "near-miss")
+
+
+def answer(text: str = "All instances, on Spot.", *, abstained: bool = False, total: float = 10.0) -> Answer:
+    return Answer(
+        "Which?",
+        I_DONT_KNOW if abstained else text,
+        abstained,
+        "because",
+        () if abstained else (ROWS[1],),
+        3,
+        {"total": total},
+        "none" if abstained else "quoted",
+        tuple(ROWS),
+        {"probability": 0.2 if abstained else 0.8},
+    )
+
+
+def test_a_right_answer_has_an_alternative_of_every_group() -> None:
+    result = score(ANSWERABLE, answer())
+    assert result.correct
+    assert (result.rank, result.probability, result.cited) == (2, 0.8, (1,))
+    assert not score(ANSWERABLE, answer("All instances.")).correct
+
+
+def test_without_accepted_answers_citing_a_gold_row_is_right() -> None:
+    question = replace(ANSWERABLE, accept=())
+    assert score(question, answer()).correct
+    assert not score(replace(question, gold=("Question 4?",)), answer()).correct
+
+
+def test_not_knowing_is_right_for_the_unanswerable_and_wrong_for_the_answerable() -> None:
+    assert score(UNANSWERABLE, answer(abstained=True)).correct
+    assert not score(UNANSWERABLE, answer()).correct
+    assert not score(ANSWERABLE, answer(abstained=True)).correct
+
+
+def test_gold_rows_are_found_by_question_or_by_key_whatever_the_case_and_blanks() -> None:
+    found = [(row.row_key, row.question) for row in ROWS]
+    assert first_rank({normalise("question  2")}, found) == 3
+    assert first_rank({normalise("key-4")}, found) == 5
+    assert first_rank({normalise("elsewhere")}, found) == 0
+
+
+def test_two_sections_of_one_row_take_one_rank() -> None:
+    assert first_rank({"b"}, [("a", "A"), ("a", "A"), ("b", "B")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "alternative", "said"),
+    [
+        ("at most 10 tags", "10", True),
+        ("at most 100 tags", "10", False),
+        ("at most 10.5 GB", "10", False),
+        ("1,779 rows", "1779", True),
+        ("ALL Instances!", "all instance", True),
+        ("overall", "all", False),
+        ("US-East-1.", "us-east-1", True),
+        ("costs $0.10", "0.10", True),
+        ("28 days.", "28 days", True),
+        ("全ての機種で使える", "機種", True),
+        ("no", "not", False),
+    ],
+)
+def test_an_alternative_is_sought_word_by_word(text: str, alternative: str, said: bool) -> None:
+    assert satisfies(text, [[alternative]]) is said
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_figure_that_is_not_finite_is_a_failure_not_a_gap(bad: float) -> None:
+    broken = replace(answer(), evidence={"probability": bad})
+    result = score(ANSWERABLE, broken)
+    assert result.failed
+    assert not result.correct
+    assert aggregate([result])["failed"] == 1
+
+
+def test_the_aggregate_of_a_set_worked_by_hand() -> None:
+    results = [
+        score(ANSWERABLE, answer(total=10)),  # right, rank 2
+        score(replace(ANSWERABLE, gold=("Question 0?",)), answer("Something else.", total=20)),  # wrong, rank 1
+        score(ANSWERABLE, answer(abstained=True, total=30)),  # refused, rank 2
+        failure(ANSWERABLE, "the endpoint died"),  # missed, wrong, refused
+        score(UNANSWERABLE, answer(abstained=True, total=40)),  # right
+        score(UNANSWERABLE, answer(total=50)),  # false answer
+    ]
+    figures = aggregate(results)
+    assert (figures["questions"], figures["answerable"], figures["unanswerable"], figures["failed"]) == (6, 4, 2, 1)
+    assert figures["hit_at_1"] == 1 / 4
+    assert figures["hit_at_5"] == 3 / 4
+    assert figures["mrr"] == pytest.approx((1 / 2 + 1 + 1 / 2 + 0) / 4)
+    assert figures["answer_correctness"] == 2 / 6
+    assert figures["answerable_correctness"] == 1 / 4
+    assert figures["false_answer_rate"] == 1 / 2
+    assert figures["over_refusal_rate"] == 2 / 4
+    assert figures["abstention_balanced_accuracy"] == 1 / 2
+    assert figures["latency_ms"] == {"p50": 30.0, "p95": pytest.approx(48.0)}
+
+
+def test_a_failed_unanswerable_question_counts_as_a_false_answer() -> None:
+    assert aggregate([failure(UNANSWERABLE, "the endpoint died")])["false_answer_rate"] == 1.0
+
+
+def test_what_was_not_measured_is_none_and_never_a_number() -> None:
+    figures = aggregate([])
+    assert figures["questions"] == 0
+    assert figures["hit_at_1"] is figures["mrr"] is figures["latency_ms"]["p50"] is None
+
+
+def test_wilson_intervals_equal_the_published_example() -> None:
+    # 81 of 263: Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I, method 3.
+    low, high = wilson(81, 263) or (0, 0)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+    low, high = wilson(0, 20) or (1, 0)
+    assert (low, round(high, 4)) == (0.0, 0.1611)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 500), st.data())
+def test_wilson_intervals_hold_the_share_and_stay_in_bounds(trials: int, data: st.DataObject) -> None:
+    successes = data.draw(st.integers(0, trials))
+    low, high = wilson(successes, trials) or (1, 0)
+    assert 0 <= low <= successes / trials + 1e-12
+    assert successes / trials - 1e-12 <= high <= 1
