@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
@@ -39,7 +40,7 @@ class Bars:
         """Move the bar of `what`."""
         with self._lock:
             if what not in self._tasks:
-                self._tasks[what] = self._bars.add_task(what, total=total)
+                self._tasks[what] = self._bars.add_task(escape(what), total=total)
             self._bars.update(self._tasks[what], completed=done, total=total)
 
 
@@ -57,8 +58,6 @@ class Lines:
         with self._lock:
             now = time.monotonic()
             when, was_finished = self._printed.get(what, (float("-inf"), False))
-            if was_finished and finished:
-                return
-            if finished or now - when >= LINE_SECONDS:
+            if finished != was_finished or (not finished and now - when >= LINE_SECONDS):
                 self._printed[what] = (now, finished)
                 self._console.print(f"{what}: {done:,}" + ("" if total is None else f" of {total:,}"), markup=False)

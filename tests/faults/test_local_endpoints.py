@@ -382,3 +382,21 @@ def test_a_deletion_that_was_cut_short_is_told_and_can_be_finished(host: LocalHo
     assert (info.status, info.failure_reason) == (EndpointStatus.FAILED, "its deletion was cut short")
     assert host.delete("minilm") is True
     assert host.list() == []
+
+
+def test_the_server_that_comes_along_serves_and_ends_with_its_lease(tmp_path: Path) -> None:
+    with LocalHost(tmp_path, cache=tmp_path / "models") as host:
+        host.deploy(spec("hashing-384"), lease())
+        host.wait(["minilm"], timeout=60)
+        with host.connect("minilm") as endpoint:
+            assert [len(vector) for vector in endpoint.invoke({"inputs": ["a", "b"]})] == [384, 384]
+        folder = Folder((tmp_path / "endpoints").resolve(), "minilm")
+        identity = folder.identity
+        assert identity is not None
+        server = psutil.Process(identity.pid)
+        with folder.locked():
+            folder.write_lease(lease(seconds=0.5))
+        assert gone(server)
+        assert "lease lapsed" in (host.describe("minilm").failure_reason or "")
+        assert host.reap(datetime.now(UTC)) == ["minilm"]
+        assert host.list() == []
