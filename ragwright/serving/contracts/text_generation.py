@@ -23,9 +23,8 @@ JSON_TYPES = {"object", "array", "string", "number", "integer", "boolean", "null
 def tgi(model: TextModel) -> Handler:
     """`POST /` of Text Generation Inference, as SageMaker calls it: `inputs`, `parameters`.
 
-    Sampling follows the original: greedy unless `do_sample` or a sampling parameter asks otherwise. A temperature of 0
-    is greedy too, where the original refuses it. `details` leaves `tokens` empty: their probabilities would cost a
-    third of the speed.
+    Sampling follows the original: greedy unless `do_sample` or a sampling parameter asks otherwise; a
+    temperature of 0 is refused. `details` leaves `tokens` empty: their probabilities would cost a third of the speed.
     """
 
     def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> list[dict[str, Any]]:
@@ -93,7 +92,7 @@ def _tgi_request(prompt: str, parameters: Mapping[str, Any]) -> GenerationReques
         if parameters.get(field):
             raise _invalid(f"`{field}` is not supported by this server")
     given = {field for field in ("temperature", "top_p", "top_k", "typical_p") if parameters.get(field) is not None}
-    temperature = _at_least_zero(read(parameters, "temperature", float, 1.0), "temperature")
+    temperature = _above_zero(read(parameters, "temperature", float, 1.0), "temperature")
     samples = read(parameters, "do_sample", bool, False) or temperature != 1.0 or bool(given - {"temperature"})
     stop = read_strings(parameters, "stop")
     if len(stop) > TGI_STOP_SEQUENCES:
