@@ -6,6 +6,7 @@ Nothing is read at import; call `load_settings()`.
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -188,10 +190,16 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings tree; `overrides` win over every other source.
 
     Raises:
-        ConfigurationError: A value is unknown or out of bounds; every offending name is listed.
+        ConfigurationError: A value is unknown or out of bounds (every offending name is listed), or a source cannot
+            be read.
     """
     try:
         return Settings(**overrides)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, SettingsError, OSError) as error:
+        raise ConfigurationError(
+            f"settings cannot be read: {error}",
+            hint="Mend ragwright.toml (TOML), .env, or the variable (a whole section is a JSON object).",
+        ) from error
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault.get('input')!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import json as json_module
 import logging
 import os
@@ -76,6 +77,9 @@ class Session:
         if self.home is not None:
             # Also for what reads the settings on its own: the model catalog, and processes started from here.
             os.environ["RAGWRIGHT_HOME"] = str(self.home.resolve())
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # An argument may hold bytes that are no text; as JSON they become escapes, not a crash.
+            sys.stdout.reconfigure(errors="backslashreplace")
         level = {0: logging.WARNING, 1: logging.INFO}.get(self.verbose, logging.DEBUG)
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         logging.getLogger("ragwright").setLevel(level)

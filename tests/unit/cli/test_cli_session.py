@@ -177,6 +177,36 @@ def test_an_invalid_setting_is_an_error_not_a_traceback(run: Run) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "content"), [("ragwright.toml", b"index = ["), ("ragwright.toml", b"\xff\xfe"), (".env", b"\xff\xfe")]
+)
+def test_a_settings_file_that_cannot_be_read_is_named(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    done = run("greet", "A", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]["type"] == "ConfigurationError"
+    assert name in done.stderr
+
+
+def test_a_section_that_is_no_json_is_named_without_its_value(run: Run) -> None:
+    done = run("greet", "A", RAGWRIGHT_GENERATION='{"api_key": "secret')
+    assert done.returncode == 1
+    assert "generation" in done.stderr
+    assert "secret" not in done.stderr
+
+
+def test_bytes_that_are_no_text_are_escaped_in_json() -> None:
+    command = script("""
+        def act(session: Session) -> None:
+            session.show({"text": "\\udcff"}, print)
+    """)
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"text": "\udcff"}
+
+
 def test_ctrl_c_ends_a_verb_with_130_and_no_traceback() -> None:
     command = script("""
         def act(session: Session) -> None:
