@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from prefect import flow
+from prefect import flow, unmapped
 from prefect.runtime import flow_run
 
 from ragwright.index.attempt import ReindexRequest
@@ -44,6 +44,7 @@ def reindex(
     """
     started = time.time()
     settings = load_settings(index=index)
+    fixed = unmapped(settings)  # the tree would count as something to map over
     run_id = flow_run.id or ""
     request = ReindexRequest(
         source=source, full=full, allow_mass_delete=allow_mass_delete, reason=reason, run_id=run_id
@@ -53,9 +54,9 @@ def reindex(
         with concluding(settings, generation):
             staged = validate_source(settings, request, generation)
             partitions = list(range(staged.partitions))
-            chunks = sum(chunk.map(settings, generation, partitions).result()) if partitions else 0
+            chunks = sum(chunk.map(fixed, generation, partitions).result()) if partitions else 0
             plan = plan_generation(settings, generation, staged.partitions)
-            batches = write.map(settings, generation, partitions).result() if has_inserts(plan) else []
+            batches = write.map(fixed, generation, partitions).result() if has_inserts(plan) else []
             written = sum(batches, Written()) + retire_records(settings, generation)
             verify(settings, generation)
             report = publish_generation(settings, request, generation, staged, chunks, written, Verdict("off"), started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, unmapped
 
 from ragwright.endpoints import open_host
 from ragwright.settings import load_settings
@@ -28,7 +28,7 @@ def teardown(names: list[str] | None = None, dry_run: bool = True) -> list[str]:
     if dry_run:
         log.info("dry run: would stop %s", ", ".join(chosen) or "nothing")
         return []
-    delete_endpoint.map(settings, chosen).result()
+    delete_endpoint.map(unmapped(settings), chosen).result()
     return chosen
 
 
