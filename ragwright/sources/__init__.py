@@ -84,8 +84,10 @@ class Source:
     def partitions(self, *, progress: Progress = silent) -> Iterator[Partition]:
         """Yield the source from its start, at most `partition_rows` records at a time.
 
+        What makes the whole file unreadable may lie at its end: write nothing for good before the last partition.
+
         Raises:
-            SourceError: The file breaks off, cannot be decoded, or holds no record at all.
+            SourceError: A quote is out of place, the file cannot be decoded or is damaged, or holds no record at all.
         """
         batch = Batch(self._settings)
         row = -1
@@ -127,12 +129,15 @@ def open_source(spec: str | Path, settings: SourceSettings, *, progress: Progres
         TransientError: The server that holds it does not answer, or broke off; the same call may succeed later.
         StorageFull: The download does not fit on the disk.
     """
-    with ExitStack() as resources:
+    resources = ExitStack()
+    try:
         located = locate(spec, settings, resources, progress)
         kind = _format(located.name, located.path, located.place)
         reader = _reader(kind, located.path, located.place, located.name, settings)
-        return Source(reader, place=located.place, kind=kind, settings=settings, resources=resources.pop_all())
-    raise AssertionError("unreachable")
+    except BaseException:
+        resources.close()
+        raise
+    return Source(reader, place=located.place, kind=kind, settings=settings, resources=resources)
 
 
 def read(spec: str | Path, settings: SourceSettings, *, progress: Progress = silent) -> Iterator[pa.Table]:

@@ -160,6 +160,19 @@ def test_an_unbalanced_quote_is_an_error_that_names_where_it_opened(tmp_path: Pa
     assert repr(record.splitlines()[0]) in message
 
 
+def test_a_quote_that_swallows_a_large_file_is_not_held_in_memory_whole(tmp_path: Path) -> None:
+    message = refusal(save(tmp_path, 'question,answer\nq0,"a0\n' + "q,a\n" * 4_500_000))
+    assert "longer than 16,777,216 characters" in message
+    assert "row 0 (line 2)" in message
+
+
+def test_a_record_too_large_to_hold_is_rejected_alone(tmp_path: Path) -> None:
+    lines = [{"question": "q0", "answer": "x" * 17_000_000}, {"question": "q1", "answer": "a1"}]
+    rows, partitions, _ = everything(save(tmp_path, "\n".join(map(json.dumps, lines)), "faq.jsonl"))
+    assert [row["row"] for row in rows] == [1]
+    assert [(bad.row, bad.rule, bad.value) for bad in partitions[0].rejected] == [(0, "record-size", "q0")]
+
+
 @pytest.mark.parametrize("separator", ["\r\n", "\r", "\n"])
 def test_every_kind_of_line_end_is_read(tmp_path: Path, separator: str) -> None:
     rows, _, _ = everything(save(tmp_path, separator.join(["question,answer", "q0,a0", "q1,a1", ""])))
