@@ -20,6 +20,7 @@ from ragwright.generation import Generator, Message
 from ragwright.packing import Section, pack, sections
 from ragwright.reading import Reader, Reading
 from ragwright.settings import AnsweringSettings
+from ragwright.spelling import correct
 from ragwright.support import best_passage, check
 from ragwright.terms import CorpusStatistics, words
 
@@ -171,13 +172,12 @@ class Answerer:
         question = self._accept(question)
         if not words(question):
             return _abstention(question, "the question has no words", None, {"total": _since(start)})
-        found = self._retriever.search(question, self._settings.top_k)
-        timings = {"embed": found.embed_ms, "search": found.search_ms, "read": 0.0, "generate": 0.0}
+        asked, found, timings = self._search(question)
 
         reading_start = time.perf_counter()
         candidates = sections(found.matches)
-        readings = self._reader.read(question, found.query_vector, candidates, found.statistics)
-        evidence = gather(question, readings, found.statistics)
+        readings = self._reader.read(asked, found.query_vector, candidates, found.statistics)
+        evidence = gather(asked, readings, found.statistics)
         decision = self._judge.decide(evidence)
         timings["read"] = _since(reading_start)
         ranking = tuple(_citation(reading.section) for reading in readings)
@@ -188,7 +188,7 @@ class Answerer:
             return _abstention(question, decision.reason, found.generation, timings, ranking=ranking, evidence=facts)
 
         generating_start = time.perf_counter()
-        text, used, source, reason = self._compose(question, found, readings, decision)
+        text, used, source, reason = self._compose(asked, found, readings, decision)
         timings["generate"] = _since(generating_start)
         timings["total"] = _since(start)
         cited = tuple(_citation(reading.section) for reading in readings if reading.section in used)
@@ -212,6 +212,24 @@ class Answerer:
         elapsed = _since(start)
         timings = {"embed": 0.0, "search": 0.0, "read": 0.0, "generate": elapsed, "total": elapsed}
         return Answer(question, reply.text.strip(), False, "answered without the FAQ", (), None, timings, "bare")
+
+    def _search(self, question: str) -> tuple[str, Retrieved, dict[str, float]]:
+        """The question as it was meant, what was found for it, and the time that took."""
+        k = self._settings.top_k
+        found = self._retriever.search(question, k)
+        timings = {"embed": found.embed_ms, "search": found.search_ms, "read": 0.0, "generate": 0.0}
+        offered = (f"{match.question}\n{match.text}" for match in found.matches)
+        meant = correct(question, offered, found.statistics, self._pieces)
+        if meant != question:
+            found = self._retriever.search(meant, k)
+            timings["embed"] += found.embed_ms
+            timings["search"] += found.search_ms
+        return meant, found, timings
+
+    def _pieces(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text without the special ones, which an empty text shows."""
+        empty, *counts = self._embedder.count_tokens(["", *texts]).tolist()
+        return [count - empty for count in counts]
 
     def _accept(self, question: object) -> str:
         if not isinstance(question, str):
