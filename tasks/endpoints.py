@@ -18,7 +18,7 @@ def deploy_endpoint(settings: Settings, spec: EndpointSpec, lease: Lease) -> End
     return info
 
 
-@task(name="Wait for endpoints", task_run_name="Wait for {names}", **ONCE)
+@task(name="Wait for endpoints", task_run_name="Wait until all are in service", **ONCE)
 def wait_in_service(settings: Settings, names: list[str]) -> list[EndpointInfo]:
     """Return once every endpoint answers, or fail with the end of its log."""
     with open_host(settings) as host:

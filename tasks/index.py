@@ -21,7 +21,7 @@ from tasks.policies import ONCE, TRANSIENT
 from tasks.reports import progress_artifact
 
 
-@task(name="Begin generation", **TRANSIENT)
+@task(name="Begin generation", task_run_name="Begin a generation of index {settings.index}", **TRANSIENT)
 def begin_generation(settings: Settings, request: ReindexRequest, epoch: int) -> int:
     """Take a generation number under the writer lease that the flow holds."""
     with open_embedder(settings) as embedder:

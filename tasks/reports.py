@@ -42,7 +42,7 @@ def report_reindex(settings: Settings, report: ReindexReport) -> None:
     )
 
 
-@task(name="Report evaluation", **TRANSIENT)
+@task(name="Report evaluation", task_run_name="Report the evaluation", **TRANSIENT)
 def report_evaluation(settings: Settings, result: EvaluationResult) -> None:
     """Figures, failures and samples of one evaluation."""
     create_markdown_artifact(
@@ -50,7 +50,7 @@ def report_evaluation(settings: Settings, result: EvaluationResult) -> None:
     )
 
 
-@task(name="Report run", **TRANSIENT)
+@task(name="Report run", task_run_name="Report the run", **TRANSIENT)
 def report_run(settings: Settings, report: RunReport) -> None:
     """The one report of a run."""
     create_markdown_artifact(report.markdown(), key=f"{settings.index}-run", description="What this run did")
