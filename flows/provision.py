@@ -9,7 +9,7 @@ from prefect.runtime import flow_run
 from ragwright.assembly import wanted_endpoints
 from ragwright.endpoints import EndpointInfo, Lease
 from ragwright.settings import load_settings
-from tasks.endpoints import deploy_endpoint, wait_in_service
+from tasks.endpoints import deploy_endpoint, fetch_model_files, wait_in_service
 
 
 @flow(name="provision", flow_run_name="Provision endpoints for {minutes:g} minutes")
@@ -23,6 +23,7 @@ def provision(minutes: float = 60, generator: bool = True) -> list[EndpointInfo]
     settings = load_settings()
     specs = wanted_endpoints(settings, generator=generator)
     lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=flow_run.id or "")
+    fetch_model_files(settings, specs)
     deployed = [deploy_endpoint.submit(settings, spec, lease) for spec in specs]
     wait(deployed)
     for future in deployed:

@@ -27,6 +27,7 @@ from ragwright.generation import open_generator
 from ragwright.index.attempt import open_catalog
 from ragwright.index.catalog import folder
 from ragwright.index.reader import IndexReader
+from ragwright.models import resolve
 from ragwright.progress import Progress, silent
 from ragwright.settings import Settings
 from ragwright.stores import open_store
@@ -36,6 +37,17 @@ def wanted_endpoints(settings: Settings, *, generator: bool = True) -> list[Endp
     """The endpoints that the settings need on their host; none where they name URLs."""
     specs = [embedder_spec(settings), generator_spec(settings) if generator else None]
     return [spec for spec in specs if spec is not None]
+
+
+def fetch_models(settings: Settings, specs: Sequence[EndpointSpec], *, progress: Progress = silent) -> None:
+    """Bring the models of local endpoints here before their servers start, where the download can be watched.
+
+    Raises:
+        ModelError: A file cannot be had; the message says where to get it.
+    """
+    if settings.endpoints.host == "local":
+        for spec in specs:
+            resolve(spec.model, cache=settings.model_folder, progress=progress)
 
 
 @contextmanager
@@ -54,6 +66,7 @@ def in_service(
     lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=run_id)
     with open_host(settings) as host, ExitStack() as stack:
         before = {info.name for info in host.list() if info.status == EndpointStatus.IN_SERVICE}
+        fetch_models(settings, [spec for spec in specs if spec.name not in before], progress=progress)
         with ThreadPoolExecutor(max(1, len(specs))) as pool:
             infos = list(pool.map(lambda spec: host.deploy(spec, lease), specs))
         started = [info for info in infos if info.name not in before]

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from prefect import get_run_logger, task
 
+from ragwright.assembly import fetch_models
 from ragwright.endpoints import EndpointInfo, EndpointSpec, Lease, open_host
 from ragwright.settings import Settings
 from tasks.policies import ONCE, TRANSIENT
+from tasks.reports import progress_artifact
+
+
+@task(name="Fetch models", task_run_name="Fetch model files", **TRANSIENT)
+def fetch_model_files(settings: Settings, specs: list[EndpointSpec]) -> None:
+    """Bring the files of models that run on this machine, once."""
+    with progress_artifact("model-files", "Fetching model files") as progress:
+        fetch_models(settings, specs, progress=progress)
 
 
 @task(name="Deploy endpoint", task_run_name="Deploy {spec.name} ({spec.model})", **TRANSIENT)

@@ -30,13 +30,16 @@ def up(
     ] = None,
 ) -> None:
     """Deploy the configured embedder and language model, and wait until both are in service."""
-    from ragwright.endpoints import Lease, embedder_spec, generator_spec, open_host
+    from ragwright.assembly import fetch_models, wanted_endpoints
+    from ragwright.endpoints import Lease, open_host
 
     settings = session.settings()
-    specs = [spec for spec in (embedder_spec(settings), generator_spec(settings)) if spec is not None]
+    specs = wanted_endpoints(settings)
     lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes or settings.endpoints.lease_minutes)
     if not specs:
         session.say("The settings name no endpoint to deploy.")
+    with session.progress() as progress:
+        fetch_models(settings, specs, progress=progress)
     with open_host(settings) as host:
         wanted = {spec.name for spec in specs}
         _refuse_foreign([info for info in host.list() if info.name in wanted], settings)
