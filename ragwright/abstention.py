@@ -137,22 +137,22 @@ def default_model() -> AnswerabilityModel:
     """
     return AnswerabilityModel(
         coefficients={
-            "question_similarity": 4.1,
-            "sentence_similarity": 0.9,
-            "margin": 11.3,
-            "coverage": 0.67,
-            "meaning_coverage": 3.1,
-            "unseen": -0.65,
+            "question_similarity": 4.08,
+            "sentence_similarity": 0.98,
+            "margin": 11.26,
+            "coverage": 0.69,
+            "meaning_coverage": 2.95,
+            "unseen": -0.66,
         },
         centres={
-            "question_similarity": 0.58,
+            "question_similarity": 0.57,
             "sentence_similarity": 0.55,
             "margin": 0.06,
             "coverage": 0.42,
             "meaning_coverage": 0.70,
             "unseen": 0.22,
         },
-        bias=-0.49,
+        bias=-0.51,
         threshold=0.45,
     )
 
