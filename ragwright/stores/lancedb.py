@@ -73,7 +73,8 @@ class LanceDBStore:
     def spaces(self) -> list[str]:
         """See `VectorStore`."""
         with self._errors(""):
-            return sorted(path.stem for path in self._folder.glob("*.lance") if self._exists(path.stem))
+            names = [path.stem for path in self._folder.glob("*.lance") if limits.SPACE_NAME.fullmatch(path.stem)]
+            return sorted(name for name in names if self._exists(name))
 
     def drop_space(self, space: str) -> None:
         """See `VectorStore`."""
@@ -154,9 +155,8 @@ class LanceDBStore:
         """See `VectorStore`. Merges small files, and removes old versions and what killed writers left."""
 
         def compact(table: Any) -> None:
-            # Old versions are swept by their age, even the one that was the latest until now. An empty commit makes
-            # that a young one, so that the files which readers are at stay until the next call.
-            table.delete("false")
+            # The version that is the latest now outlives this call however old it is: compaction begins with a commit
+            # that only reserves places, and that young version still names all of its files.
             # Files of unfinished commits may go because the lock says that no commit is under way.
             table.optimize(cleanup_older_than=_KEEP_VERSIONS, delete_unverified=True)
             self._sweep_dropped()
@@ -207,7 +207,14 @@ class LanceDBStore:
                 if space not in self._tables:
                     if not self._exists(space):
                         raise limits.unknown_space(space, place=str(self._folder))
-                    self._tables[space] = self._connection().open_table(space)
+                    opened = self._connection().open_table(space)
+                    if _INCARNATION not in (opened.schema.metadata or {}):
+                        raise StoreError(
+                            "this table was not made by ragwright.",
+                            place=self._place(space),
+                            hint="Give the store a folder of its own.",
+                        )
+                    self._tables[space] = opened
                 table = self._tables[space]
                 table.checkout_latest()
                 return table
@@ -275,17 +282,17 @@ class LanceDBStore:
             if held is None or held[0] != key:
                 pinned = self._connection().open_table(space)
                 pinned.checkout(key[1])
-                same_table = held is not None and held[0][0] == key[0]
-                fresh = (
-                    held[1].advanced(pinned) if held and same_table else Snapshot.load(pinned, self._dimension(table))
-                )
-                held = (key, fresh)
-            while self._snapshots and sum(s.nbytes for _, s in self._snapshots.values()) + held[1].nbytes > (
-                self._snapshot_bytes
-            ):
-                del self._snapshots[next(iter(self._snapshots))]
+                if held is not None and held[0][0] == key[0]:
+                    held = (key, held[1].advanced(pinned))
+                else:
+                    held = (key, Snapshot.load(pinned, self._dimension(table)))
             self._snapshots[space] = held  # last: the one used most recently
+            while len(self._snapshots) > 1 and self._snapshots_bytes() > self._snapshot_bytes:
+                del self._snapshots[next(iter(self._snapshots))]
             return held[1]
+
+    def _snapshots_bytes(self) -> int:
+        return sum(snapshot.nbytes for _, snapshot in self._snapshots.values())
 
     # Writing
 
@@ -316,7 +323,7 @@ class LanceDBStore:
                 raise limits.unknown_space(space, place=str(self._folder)) from error
             if is_disk_full(error) or "os error 122" in said:
                 raise StorageFull(
-                    f"no room left: {said}.", place=place, hint="Free some space and repeat; nothing is half-written."
+                    f"no room left: {said}.", place=place, hint="Free some space and repeat the call."
                 ) from error
             raise StoreError(
                 f"LanceDB says: {said}.",
