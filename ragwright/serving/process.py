@@ -51,7 +51,7 @@ def serve(served: ServedModel, token: str) -> int:
         ConfigurationError: Model, contract, lease or port cannot be served.
     """
     lease = LeaseWatch(served.lease_file)
-    _arm(lease, served.limits)
+    arm_alarm(lease, served.limits)
     info = get_model(served.model)
     check_contract(served.contract, info)
     listener = _listen(served.port)
@@ -75,7 +75,7 @@ def serve(served: ServedModel, token: str) -> int:
     while ends.why is None:
         ends.wait(min(LEASE_SECONDS, max(lease.remaining, 0.01)))
         lease.refresh()
-        _arm(lease, served.limits)
+        arm_alarm(lease, served.limits)
         if ends.why is None and lease.end:
             ends.end(lease.end)
         if ends.why is None and not web.is_alive():
@@ -88,7 +88,7 @@ def serve(served: ServedModel, token: str) -> int:
         time.sleep(0.02)
     log("ended", endpoint=served.name, reason=ends.why, abandoned=server.in_flight)
     http.should_exit = True
-    web.join(timeout=2)
+    web.join(timeout=0.2 if server.in_flight else 2)
     served.ready_file.unlink(missing_ok=True)
     return ends.code
 
@@ -157,7 +157,7 @@ def _write_ready(path: Path, port: int) -> None:
     os.replace(draft, path)
 
 
-def _arm(lease: LeaseWatch, limits: Limits) -> None:
+def arm_alarm(lease: LeaseWatch, limits: Limits) -> None:
     """Have the kernel end this process some time after the lease, whatever Python is doing then.
 
     Nobody handles SIGALRM: its default ends a process. A library that keeps the interpreter's lock while it loads or
