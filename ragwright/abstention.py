@@ -153,7 +153,6 @@ def default_model() -> AnswerabilityModel:
             "unseen": 0.22,
         },
         bias=-0.51,
-        threshold=0.45,
     )
 
 

@@ -135,3 +135,35 @@ def test_evidence_is_finite_for_any_question(question: str) -> None:
     evidence = gather(question, [best], CorpusStatistics.from_texts(["What is Canvas?"]))
     assert all(math.isfinite(value) for value in evidence.to_dict().values())
     assert set(evidence.to_dict()) == {item.name for item in fields(Evidence)}
+
+
+@pytest.mark.parametrize(
+    ("question_similarity", "sentence_similarity", "margin", "coverage", "meaning_coverage", "unseen", "answerable"),
+    [
+        (0.82, 0.90, 0.11, 1.00, 1.00, 0.00, True),  # which instances can be used with spot training; the FAQ says so
+        (0.67, 0.67, 0.20, 1.00, 1.00, 0.00, True),  # is R supported; the FAQ says so
+        (0.31, 0.20, 0.02, 0.00, 0.43, 1.00, False),  # the colour of a desk
+        (0.52, 0.55, 0.04, 0.01, 0.49, 0.00, False),  # how to create a thing the FAQ only mentions
+        (0.55, 0.55, 0.04, 0.49, 0.66, 0.51, False),  # is a language supported that the FAQ never names
+    ],
+)
+def test_evidence_measured_on_the_sagemaker_faq_is_decided_as_a_reader_would(
+    question_similarity: float,
+    sentence_similarity: float,
+    margin: float,
+    coverage: float,
+    meaning_coverage: float,
+    unseen: float,
+    answerable: bool,
+) -> None:
+    evidence = Evidence(
+        section_similarity=0.5,
+        question_similarity=question_similarity,
+        sentence_similarity=sentence_similarity,
+        margin=margin,
+        coverage=coverage,
+        meaning_coverage=meaning_coverage,
+        unseen=unseen,
+        sections=5,
+    )
+    assert default_model().decide(evidence).answerable is answerable
