@@ -100,8 +100,9 @@ def best_passage(reading: Reading, max_tokens: int, count: Callable[[str], int])
     first, last = best, best
     while True:
         # Grow towards the neighbour that is nearer to the question while the quote still fits.
-        wider = [(first - 1, last)] * (first > 0) + [(first, last + 1)] * (last + 1 < len(reading.sentences))
-        wider.sort(key=lambda span: -max(reading.similarities[span[0]], reading.similarities[span[1]]))
+        neighbours = [index for index in (first - 1, last + 1) if 0 <= index < len(reading.sentences)]
+        neighbours.sort(key=lambda index: -reading.similarities[index])
+        wider = [(min(first, index), max(last, index)) for index in neighbours]
         fitting = [span for span in wider if count(_quote(reading, *span)) <= max_tokens]
         if not fitting:
             return _quote(reading, first, last)
