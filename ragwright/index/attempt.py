@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ragwright.documents import Fingerprint
 from ragwright.errors import CatalogError
 from ragwright.index.catalog import Begin, Catalog, Entry, Head, folder, now
+from ragwright.index.damage import DAMAGE, Damage
 from ragwright.index.lease import Fence, WriterLease
 from ragwright.index.plan import OPERATIONS, Plan
 from ragwright.settings import Settings
@@ -117,6 +118,12 @@ class Attempt:
         if self.begin.live == self.begin.base:
             return self.base_manifest
         return manifest_of(self.catalog, self.begin.live)
+
+    @cached_property
+    def damage(self) -> Damage:
+        """What it was told to repair; empty for most."""
+        table = self.catalog.read_table(self.path("damage.parquet"))
+        return Damage(DAMAGE.empty_table() if table is None else table.cast(DAMAGE))
 
     @cached_property
     def earlier(self) -> list[tuple[int, Plan]]:

@@ -25,6 +25,7 @@ def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 
         _await_earlier_writes(attempt, visibility_timeout)
         found = attempt.store.fetch(attempt.space, asked, columns=("record_id", "died"))
         known = read_back(known, asked, found)
+    known = attempt.damage.apply(known)
     plan = reconcile(known, lines["chunk_id"].combine_chunks(), base=attempt.begin.base, generation=attempt.generation)
     attempt.catalog.write_table(attempt.path("manifest.parquet"), _manifest(lines, plan))
     attempt.catalog.write_table(attempt.path("plan.parquet"), plan.operations)

@@ -15,11 +15,10 @@ from ragwright.embedding import Embedder, open_embedder
 from ragwright.errors import GateBlocked
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.catalog import now
-from ragwright.index.corpus import count_terms
 from ragwright.index.lease import WriterLease
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
-from ragwright.index.staging import Ledger, Staged, chunk_partition, stage
+from ragwright.index.staging import Ledger, Staged, StageOptions, chunk_partition, stage
 from ragwright.index.verify import verify_candidate
 from ragwright.index.writing import Written, retire, write_partition
 from ragwright.progress import Progress, silent
@@ -127,24 +126,22 @@ def stage_source(
     *,
     progress: Progress = silent,
 ) -> Staged:
-    """Read, check and stage the source, and count its terms."""
-    gate = QualityGate(
+    """Read, check and stage the source."""
+
+    def make_gate() -> QualityGate:
+        return QualityGate(
+            settings.quality,
+            count_tokens=embedder.count_tokens,
+            max_question_tokens=_question_limit(settings, embedder),
+        )
+
+    options = StageOptions(
         settings.quality,
-        count_tokens=embedder.count_tokens,
-        max_question_tokens=_question_limit(settings, embedder),
-    )
-    staged = stage(
-        attempt,
-        source,
-        gate,
-        settings.quality,
+        settings.source.partition_rows,
         data_docs=settings.home / "data-docs" / settings.index,
-        partition_rows=settings.source.partition_rows,
         allow_mass_delete=request.allow_mass_delete,
-        progress=progress,
     )
-    count_terms(attempt, source, staged.ledger)
-    return staged
+    return stage(attempt, source, make_gate, options, progress=progress)
 
 
 def finish(
@@ -168,7 +165,7 @@ def finish(
         seconds=seconds,
         plan=plan,
         notices=staged.notices,
-        quality={"quarantined": dict(staged.quality.by_rule), "warnings": dict(staged.quality.warnings)},
+        quality={"quarantined": staged.quarantined, "warnings": staged.warnings},
     )
     if not blocked:
         publish(attempt, counts=staged.ledger.to_json() | {"records": report.chunks}, reason=reason)

@@ -1,22 +1,27 @@
 """From the source to staged rows: what changed, what is unfit, and whether it is safe to go on.
 
-Nothing here touches the vector store. Rows that the base generation already shows are passed by after hashing them;
-only the others are kept (`rows/*.parquet`), cut (`chunks/*.parquet`) and later embedded.
+Nothing here touches the vector store. The source is read once to hash its rows. If they are, in order, those of the
+live generation, that generation's verdicts hold and nothing is read again. Otherwise a second reading checks the rows,
+counts their terms, and stages (`rows/*.parquet`) those that the base generation does not show as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.chunking import MAX_SECTION_BYTES, TokenCounter, chunk_rows
 from ragwright.documents import QUARANTINE, ROWS, row_hashes
-from ragwright.errors import GuardRefused
+from ragwright.errors import CatalogError, GuardRefused
 from ragwright.index.attempt import MANIFEST, Attempt
+from ragwright.index.catalog import folder
+from ragwright.index.corpus import TermCounter
 from ragwright.progress import Progress, silent
 from ragwright.quality import QualityGate, QualityReport, write_data_docs
 from ragwright.settings import ChunkingSettings, QualitySettings
@@ -37,7 +42,7 @@ class Ledger:
     """Where every source row went; the counts add up or the run fails.
 
     `source_rows = added + updated + unchanged + quarantined + failed`, and the live generation's rows are
-    `updated + unchanged + removed`. A row that was live and is quarantined now counts as both quarantined and removed.
+    `updated + unchanged + removed`. A row that was live and is quarantined now counts as quarantined and as removed.
     """
 
     source_rows: int
@@ -52,31 +57,57 @@ class Ledger:
         """JSON-ready."""
         return asdict(self)
 
-    @property
-    def adds_up(self) -> bool:
-        """Whether every source row is accounted for once."""
-        return self.source_rows == self.added + self.updated + self.unchanged + self.quarantined + self.failed
+    def check(self, live_rows: int) -> None:
+        """Refuse counts that do not add up.
+
+        Raises:
+            CatalogError: A row was lost or counted twice, which is a defect of ragwright.
+        """
+        accounted = self.added + self.updated + self.unchanged + self.quarantined + self.failed
+        before = self.updated + self.unchanged + self.removed
+        if accounted != self.source_rows or before != live_rows:
+            raise CatalogError(
+                f"the ledger does not add up: {self.source_rows} source rows, {accounted} accounted for; "
+                f"{live_rows} live rows, {before} accounted for",
+                hint="Nothing was published. This is a defect of ragwright; please report it with the source's shape.",
+            )
 
 
 @dataclass(frozen=True)
 class Staged:
-    """What `stage` found: the ledger, how many partitions have new rows, and what a person should know."""
+    """What `stage` found.
+
+    Attributes:
+        ledger: Every source row.
+        partitions: How many partitions of new rows were staged.
+        notices: What a person should know of how the source was read.
+        quarantined: Quarantined rows by rule.
+        warnings: Warnings by rule.
+    """
 
     ledger: Ledger
     partitions: int
     notices: tuple[str, ...]
-    quality: QualityReport
+    quarantined: dict[str, int]
+    warnings: dict[str, int]
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """How a source is staged: thresholds, size of a partition, where Data Docs go (None: nowhere), the guard."""
+
+    quality: QualitySettings
+    partition_rows: int
+    data_docs: Path | None = None
+    allow_mass_delete: bool = False
 
 
 def stage(
     attempt: Attempt,
     source: Source,
-    gate: QualityGate,
-    settings: QualitySettings,
+    make_gate: Callable[[], QualityGate],
+    options: StageOptions,
     *,
-    partition_rows: int,
-    data_docs: Path | None = None,
-    allow_mass_delete: bool = False,
     progress: Progress = silent,
 ) -> Staged:
     """Read, hash, check and stage the source.
@@ -86,35 +117,11 @@ def stage(
         QualityError: Too large a share of its rows is unfit, or all of them.
         GuardRefused: It lost more than half of the live rows, and nobody said that this is meant.
     """
-    good: list[pa.Table] = []
-    quarantined: list[pa.Table] = []
-    warnings: list[pa.Table] = []
-    partitions = 0
-    fresh = _Coalescer(partition_rows)
-    for partition in source.partitions():
-        checked = gate.check(partition.rows, partition.rejected)
-        kept, oversized = _split_oversized(checked.good)
-        quarantined += [checked.quarantined, oversized]
-        warnings.append(checked.warnings)
-        staged = kept.append_column("row_hash", pa.array(row_hashes(kept), pa.string())).cast(STAGED)
-        good.append(staged.select(SOURCE.names))
-        for full in fresh.add(staged.filter(pc.invert(_shown_by(attempt.base_manifest, staged)))):
-            partitions = _write_rows(attempt, partitions, full)
-        progress("reading rows", sum(map(len, good)), None)
-    for rest in fresh.rest():
-        partitions = _write_rows(attempt, partitions, rest)
-    rows = pa.concat_tables(good)
-    bad = pa.concat_tables(quarantined).sort_by("row")
-    attempt.catalog.write_table(attempt.path("source.parquet"), rows)
-    attempt.catalog.write_table(attempt.path("quarantine.parquet"), bad)
-    attempt.catalog.write_table(attempt.path("warnings.parquet"), pa.concat_tables(warnings))
-    quality = gate.finish()
-    if data_docs is not None:
-        write_data_docs(quality, data_docs, name=f"generation {attempt.generation}", keep=settings.keep_runs)
-    quality.enforce(settings)
-    ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(bad))
-    _refuse_mass_delete(attempt, ledger, allowed=allow_mass_delete)
-    return Staged(ledger, partitions, tuple(source.notices), quality)
+    rows, digest, records = _fingerprint(source, progress)
+    attempt.catalog.write_json(attempt.path("source.json"), {"digest": digest, "records": records})
+    if not attempt.damage and _same_as_live(attempt, digest):
+        return _restage_live(attempt, rows, records, source)
+    return _Pass(attempt, source, make_gate(), options).run(progress)
 
 
 def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, settings: ChunkingSettings) -> int:
@@ -140,31 +147,134 @@ def desired_lines(attempt: Attempt, partitions: int) -> pa.Table:
     base = attempt.base_manifest
     if base is not None and len(base):
         place = pc.index_in(base["row_hash"], rows["row_hash"].combine_chunks())
-        same_key = pc.equal(pc.take(rows["row_key"].combine_chunks(), place), base["row_key"])
-        unchanged = base.filter(pc.fill_null(same_key, False))
-        numbers = pc.take(rows["row"].combine_chunks(), pc.drop_null(place.filter(pc.fill_null(same_key, False))))
-        lines.append(unchanged.set_column(0, "row", numbers).select(columns))
+        same = pc.fill_null(pc.equal(pc.take(rows["row_key"].combine_chunks(), place), base["row_key"]), False)
+        same = pc.and_(same, pc.invert(attempt.damage.concerns(base)))
+        numbers = pc.take(rows["row"].combine_chunks(), place.filter(same))
+        lines.append(base.filter(same).set_column(0, "row", numbers).select(columns))
     schema = pa.schema([MANIFEST.field(name) for name in columns])
     table = pa.concat_tables([line.cast(schema) for line in lines]) if lines else schema.empty_table()
     return table.sort_by([("row", "ascending"), ("part", "ascending")])
 
 
-def _shown_by(manifest: pa.Table | None, rows: pa.Table) -> pa.ChunkedArray:
+class _Pass:
+    """The second reading: check, count, and stage what is new."""
+
+    def __init__(self, attempt: Attempt, source: Source, gate: QualityGate, options: StageOptions) -> None:
+        self._attempt, self._source, self._gate, self._options = attempt, source, gate, options
+        self._fresh = _Coalescer(options.partition_rows)
+        self._terms = TermCounter()
+        self._partitions = 0
+
+    def run(self, progress: Progress) -> Staged:
+        good, quarantined, warnings = [], [], []
+        done = 0
+        for partition in self._source.partitions():
+            hashes = pa.array(row_hashes(partition.rows), pa.string())
+            rows = partition.rows.append_column("row_hash", hashes).cast(STAGED)
+            trusted = self._trusted(rows).to_numpy(zero_copy_only=False)
+            checked = self._gate.check(partition.rows, partition.rejected, trusted=trusted)
+            kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
+            good.append(kept.select(SOURCE.names))
+            quarantined += [checked.quarantined, oversized]
+            warnings.append(checked.warnings)
+            self._terms.add(kept)
+            self._stage(self._fresh.add(kept.filter(pc.invert(self._shown(kept)))))
+            done += partition.records
+            progress("checking rows", done, None)
+        self._stage(self._fresh.rest())
+        return self._conclude(pa.concat_tables(good), pa.concat_tables(quarantined), pa.concat_tables(warnings))
+
+    def _conclude(self, rows: pa.Table, quarantined: pa.Table, warnings: pa.Table) -> Staged:
+        attempt, options = self._attempt, self._options
+        attempt.catalog.write_table(attempt.path("source.parquet"), rows)
+        attempt.catalog.write_table(attempt.path("quarantine.parquet"), quarantined.sort_by("row"))
+        attempt.catalog.write_table(attempt.path("warnings.parquet"), warnings)
+        attempt.catalog.write_table(attempt.path("statistics.parquet"), self._terms.statistics().to_table())
+        quality: QualityReport = self._gate.finish()
+        if options.data_docs is not None:
+            keep = options.quality.keep_runs
+            write_data_docs(quality, options.data_docs, name=f"generation {attempt.generation}", keep=keep)
+        quality.enforce(options.quality)
+        ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(quarantined))
+        _refuse_mass_delete(attempt, ledger, allowed=options.allow_mass_delete)
+        by_rule, odd = _by_rule(quarantined), _by_rule(warnings)
+        return Staged(ledger, self._partitions, tuple(self._source.notices), by_rule, odd)
+
+    def _trusted(self, rows: pa.Table) -> pa.Array:
+        """Rows that passed the same rules before: those the live generation shows, if it was checked by the same."""
+        live = self._attempt.begin.live
+        if live and self._attempt.catalog.begin_of(live).rules == self._attempt.begin.rules:
+            return _shown_by(self._attempt.live_manifest, rows)
+        return pa.array(np.zeros(len(rows), bool))
+
+    def _shown(self, rows: pa.Table) -> pa.Array:
+        return pc.and_(_shown_by(self._attempt.base_manifest, rows), pc.invert(self._attempt.damage.concerns(rows)))
+
+    def _stage(self, tables: Iterable[pa.Table]) -> None:
+        for table in tables:
+            self._attempt.catalog.write_table(self._attempt.path(f"rows/{self._partitions:05d}.parquet"), table)
+            self._partitions += 1
+
+
+def _fingerprint(source: Source, progress: Progress) -> tuple[pa.Table, str, int]:
+    """Rows with their hashes (`SOURCE`), a digest of every record in order, and the number of records."""
+    digest, records = hashlib.blake2b(digest_size=16), 0
+    parts = []
+    for partition in source.partitions():
+        hashes = row_hashes(partition.rows)
+        keys = partition.rows["row_key"]
+        for item in (*hashes, *keys.to_pylist(), *(f"{bad.row} {bad.rule} {bad.value}" for bad in partition.rejected)):
+            digest.update(item.encode("utf-8", "surrogatepass") + b"\n")
+        parts.append(pa.table([partition.rows["row"], keys, pa.array(hashes, pa.string())], schema=SOURCE))
+        records += partition.records
+        progress("reading rows", records, None)
+    return pa.concat_tables(parts), digest.hexdigest(), records
+
+
+def _same_as_live(attempt: Attempt, digest: str) -> bool:
+    """Whether the live generation was made from the same records, under the same rules, in this space."""
+    live = attempt.begin.live
+    if not live or live != attempt.begin.base:
+        return False
+    before = attempt.catalog.read_json(f"{folder(live)}/source.json") or {}
+    return before.get("digest") == digest and attempt.catalog.begin_of(live).rules == attempt.begin.rules
+
+
+def _restage_live(attempt: Attempt, rows: pa.Table, records: int, source: Source) -> Staged:
+    """Take over the live generation's verdicts on the same source."""
+    shown = rows.filter(_shown_by(attempt.live_manifest, rows))
+    # Of two rows with the same key and content the live generation shows one, and its quarantine names the other.
+    tables = {}
+    for name in ("quarantine.parquet", "warnings.parquet", "statistics.parquet"):
+        table = attempt.catalog.read_table(f"{folder(attempt.begin.live)}/{name}")
+        if table is None:
+            raise CatalogError(
+                f"{name!r} of generation {attempt.begin.live} is missing", place=attempt.catalog.location
+            )
+        attempt.catalog.write_table(attempt.path(name), table)
+        tables[name] = table
+    bad = tables["quarantine.parquet"]
+    shown = shown.filter(pc.invert(pc.is_in(shown["row"], bad["row"].combine_chunks())))
+    attempt.catalog.write_table(attempt.path("source.parquet"), shown)
+    ledger = _account(attempt, shown, source_rows=records, quarantined=len(bad))
+    return Staged(ledger, 0, tuple(source.notices), _by_rule(bad), _by_rule(tables["warnings.parquet"]))
+
+
+def _shown_by(manifest: pa.Table | None, rows: pa.Table) -> pa.Array:
     """Which rows a generation shows as they are: bool [len(rows)]."""
     if manifest is None:
-        return pa.chunked_array([pa.array([False] * len(rows), pa.bool_())])
-    place = pc.index_in(rows["row_hash"], manifest["row_hash"].combine_chunks())
-    return pc.fill_null(pc.equal(pc.take(manifest["row_key"].combine_chunks(), place), rows["row_key"]), False)
+        return pa.array(np.zeros(len(rows), bool))
+    place = pc.index_in(rows["row_hash"].combine_chunks(), manifest["row_hash"].combine_chunks())
+    key = pc.take(manifest["row_key"].combine_chunks(), place)
+    return pc.fill_null(pc.equal(key, rows["row_key"].combine_chunks()), False)
 
 
 def _account(attempt: Attempt, rows: pa.Table, *, source_rows: int, quarantined: int) -> Ledger:
     live = attempt.live_manifest
-    if live is None:
-        return Ledger(source_rows, len(rows), 0, 0, 0, quarantined)
-    live_rows = live.filter(pc.equal(live["part"], 0))
+    live_rows = MANIFEST.empty_table() if live is None else live.filter(pc.equal(live["part"], 0))
     unchanged = pc.sum(_shown_by(live_rows, rows)).as_py() or 0
     known = pc.sum(pc.is_in(rows["row_key"], live_rows["row_key"].combine_chunks())).as_py() or 0
-    return Ledger(
+    ledger = Ledger(
         source_rows=source_rows,
         added=len(rows) - known,
         updated=known - unchanged,
@@ -172,6 +282,8 @@ def _account(attempt: Attempt, rows: pa.Table, *, source_rows: int, quarantined:
         removed=len(live_rows) - known,
         quarantined=quarantined,
     )
+    ledger.check(len(live_rows))
+    return ledger
 
 
 def _refuse_mass_delete(attempt: Attempt, ledger: Ledger, *, allowed: bool) -> None:
@@ -190,25 +302,23 @@ def _split_oversized(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     fits = pc.less_equal(size, _MAX_ROW_BYTES)
     if pc.all(fits).as_py() is not False:
         return rows, QUARANTINE.empty_table()
-    large = rows.filter(pc.invert(fits)).to_pylist()
     found = [
         {
             "row": row["row"],
             "row_key": row["row_key"],
             "column": "metadata",
-            "rule": "metadata_bytes",
+            "rule": "metadata-bytes",
             "value": row["metadata"][:80],
             "detail": f"question and other columns take {len((row['question'] + row['metadata']).encode())} bytes; "
             f"a vector store keeps at most {_MAX_ROW_BYTES} beside a section",
         }
-        for row in large
+        for row in rows.filter(pc.invert(fits)).to_pylist()
     ]
     return rows.filter(fits), pa.Table.from_pylist(found, schema=QUARANTINE)
 
 
-def _write_rows(attempt: Attempt, number: int, rows: pa.Table) -> int:
-    attempt.catalog.write_table(attempt.path(f"rows/{number:05d}.parquet"), rows)
-    return number + 1
+def _by_rule(faults: pa.Table) -> dict[str, int]:
+    return {item["values"]: item["counts"] for item in faults["rule"].value_counts().to_pylist()}
 
 
 class _Coalescer:

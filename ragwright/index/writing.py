@@ -17,7 +17,7 @@ from ragwright.index.catalog import Catalog, folder
 from ragwright.index.plan import Op
 from ragwright.progress import Progress, silent
 
-BATCH = 512
+BATCH = 1_000
 """Chunks embedded and written together: what a kill can lose, and what memory holds twice."""
 
 

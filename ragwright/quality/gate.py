@@ -71,19 +71,29 @@ class QualityGate:
         self._warnings: Counter[str] = Counter()
         self._examples: list[Rejected] = []
 
-    def check(self, rows: pa.Table, rejected: Sequence[Rejected] = ()) -> Checked:
+    def check(
+        self,
+        rows: pa.Table,
+        rejected: Sequence[Rejected] = (),
+        *,
+        trusted: npt.NDArray[np.bool_] | None = None,
+    ) -> Checked:
         """Sort one partition.
 
         Args:
             rows: Laid out as `documents.ROWS`.
             rejected: The partition's malformed records; they are quarantined as they are.
+            trusted: Rows (bool [len(rows)]) that are known to have passed the same row rules before, word for word. The
+                rules on the whole set are asked about them all the same.
 
         Raises:
             QualityError: The suite itself could not run, for example for want of a column.
         """
         faults = _Faults(rows)
-        if rows.num_rows:
-            self._apply(self._row_suite, self._row_frame(rows), faults)
+        unknown = np.arange(rows.num_rows) if trusted is None else np.flatnonzero(~trusted)
+        if len(unknown):
+            frame = self._row_frame(rows.take(pa.array(unknown))).set_index(unknown)
+            self._apply(self._row_suite, frame, faults)
         # Only rows that are fit so far may claim a key or a content: no row is to lose against a bad one.
         fit = [index for index in range(rows.num_rows) if index not in faults.bad]
         if fit:
