@@ -193,8 +193,10 @@ class ModelServer:
                 extra |= {"WWW-Authenticate": "Bearer"}
             case 429 | 503:
                 extra |= RETRY_AFTER
-            case 408 | 413:
-                extra |= {"Connection": "close"}  # the rest of the body is not read
+            case 408:
+                # Not 413: uvicorn then throws the rest of the body away, and the caller gets to read the reply, which a
+                # connection closed under its upload would not let it do.
+                extra |= {"Connection": "close"}
         return _json(refusal_body(self._contract, refused), refused.status, extra)
 
 
