@@ -82,6 +82,11 @@ def max_question_tokens(settings: ChunkingSettings, max_tokens: int) -> int | No
     return _limit(settings, max_tokens) - MIN_SECTION_TOKENS if settings.embed == "question+answer" else None
 
 
+def embedded_text(question: str, text: str, fingerprint: str) -> str:
+    """What was embedded for a section, from what is stored of it; `fingerprint` as `chunker_fingerprint` made it."""
+    return _embed_text(f"{question}\n" if fingerprint.startswith("question+answer/") else "", text)
+
+
 def chunk_rows(rows: pa.Table, embedder_counter: TokenCounter, settings: ChunkingSettings) -> pa.Table:
     """Cut every answer of a partition into sections.
 
@@ -233,7 +238,7 @@ class _Prices:
         self.special = special
         self.tokens: dict[str, int] = {}
         self.bytes: dict[str, int] = {}
-        self.parts: dict[str, tuple[list[str], list[Cut]]] = {}
+        self.parts: dict[str, tuple[list[str], Cut]] = {}
 
     def learn(self, pieces: Iterable[str]) -> None:
         """Price the pieces, in one call to the tokenizer for all that are new, and their parts where they are dear."""
@@ -246,17 +251,16 @@ class _Prices:
             for piece in fresh
             if (self.tokens[piece] > _PIECE_TOKENS or self.bytes[piece] > _PIECE_BYTES) and len(piece) > 1
         }
+        self.parts |= dear
         if dear:
             self.learn({part for parts, _ in dear.values() for part in parts})
-        for piece, (parts, between) in dear.items():
-            self.parts[piece] = self.split(parts, between)
 
     def split(self, units: Iterable[str], after: Cut) -> tuple[list[str], list[Cut]]:
-        """The units, dear ones cut into their parts, and the cut that follows each."""
+        """The units, dear ones cut into their parts and those into theirs, and the cut that follows each."""
         pieces: list[str] = []
         cuts: list[Cut] = []
         for unit in units:
-            parts, inner = self.parts.get(unit, ([unit], [after]))
+            parts, inner = self.split(*self.parts[unit]) if unit in self.parts else ([unit], [after])
             pieces += parts
             cuts += inner
             cuts[-1] = after

@@ -179,6 +179,12 @@ def test_no_character_is_cut_in_two(answer: list[str]) -> None:
     assert {cluster for section in sections for cluster in clusters(section)} <= set(answer)
 
 
+def test_a_long_word_is_cut_though_it_is_also_part_of_others() -> None:
+    marks = "\u0301" * 300
+    answer = " ".join([*(f"{marks}{letter * 9}" for letter in string.ascii_lowercase), marks])
+    assert "".join(texts_of(answer, byte_level(64), overlap_tokens=0)) == answer
+
+
 @pytest.mark.parametrize(
     "unit",
     [
@@ -250,14 +256,20 @@ def test_a_section_ends_with_its_paragraph_when_that_fills_it_well() -> None:
     assert texts_of(first + second, overlap_tokens=0)[0] == first
 
 
-def test_a_table_is_cut_between_its_lines() -> None:
-    sections = texts_of("| the | answer |\n" * 60, overlap_tokens=0)
+def test_a_list_is_cut_between_its_items_rather_than_between_their_sentences() -> None:
+    sections = texts_of("- The endpoint. The answer. The question. The end.\n" * 12, overlap_tokens=0)
     assert len(sections) > 2
-    assert all(section.endswith("|\n") for section in sections)
+    assert all(section.endswith("end.\n") for section in sections)
+
+
+def test_a_line_break_of_two_characters_is_not_cut() -> None:
+    sections = texts_of("\r\n" * 9_000, overlap_tokens=0)
+    assert len(sections) > 2
+    assert all(section.startswith("\r\n") for section in sections)
 
 
 def test_an_abbreviation_or_a_lower_case_word_does_not_end_a_sentence() -> None:
-    sentence = "the endpoint is e.g. the answer of Dr. X approx. the question vs. the answer"
+    sentence = "the endpoint is e.g. the answer of Dr. X approx. the question est. the answer"
     sections = texts_of(f"{sentence}. The end is near. " * 3, overlap_tokens=0)
     assert all(section.endswith((f"{sentence}. ", "near. ")) for section in sections)
 
