@@ -122,6 +122,12 @@ class AnsweringSettings(Section):
     quote_tokens: int = Field(120, ge=16, description="Tokens of a quoted answer; one sentence may exceed it.")
 
 
+class RetentionSettings(Section):
+    """What is kept of an index's past."""
+
+    generations: int = Field(5, ge=1, description="Generations that can still be read, the live one among them.")
+
+
 class EvaluationSettings(Section):
     """What a generation is measured with."""
 
@@ -157,6 +163,7 @@ class Settings(BaseSettings):
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @property
     def store_spec(self) -> str:

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from ragwright.cli import ask, demo, doctor, endpoints, index
+from ragwright.cli import ask, demo, doctor, endpoints, history, index
 from ragwright.cli.session import Home, Json, Verbose
 
 app = typer.Typer(
@@ -65,6 +65,11 @@ def main() -> None:
 
 app.command()(demo.demo)
 app.command()(index.reindex)
+app.command()(history.plan)
+app.command()(history.generations)
+app.command()(history.rollback)
+app.command()(history.verify)
+app.command()(history.vacuum)
 app.command()(index.evaluate)
 app.command()(ask.ask)
 app.add_typer(endpoints.app, name="endpoints")

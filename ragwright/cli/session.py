@@ -98,10 +98,11 @@ class Session:
             raise typer.Exit(130) from error
         if self.verbose:
             traceback.print_exception(error, file=sys.stderr)
-        self._report(error)
+        self.report(error)
         raise typer.Exit(1) from error
 
-    def _report(self, error: BaseException) -> None:
+    def report(self, error: BaseException) -> None:
+        """Tell an error: what, where, why and what to do, on stderr; with `--json` as an object on stdout too."""
         told = _as_told(error)
         if self.json:
             fields = {"type": type(told).__name__, "message": told.what, "place": told.place, "hint": told.hint}

@@ -8,7 +8,7 @@ from ragwright.chunking import text_format as format_of
 from ragwright.embedding.endpoint import EndpointEmbedder
 from ragwright.embedding.hashed import HashingEmbedder
 from ragwright.embedding.port import Embedder
-from ragwright.endpoints import open_endpoint, open_host
+from ragwright.endpoints import NoEndpoint, open_endpoint, open_host
 from ragwright.errors import ConfigurationError
 from ragwright.models import get_model, load_tokenizer
 from ragwright.settings import Settings
@@ -16,12 +16,14 @@ from ragwright.settings import Settings
 _HASHING = re.compile(r"hashing:([1-9][0-9]{0,4})$")
 
 
-def open_embedder(settings: Settings, *, text_format: str = "") -> Embedder:
+def open_embedder(settings: Settings, *, text_format: str = "", connect: bool = True) -> Embedder:
     """Open the embedder that the settings name.
 
     Args:
         settings: `embedding.endpoint` is the name of an endpoint, a URL, or `hashing:DIMENSION`.
         text_format: What is embedded, for the fingerprint; what `chunking` says, if left out.
+        connect: Whether texts will be embedded. Without, it counts tokens and knows its fingerprint, and nothing needs
+            to run.
 
     Raises:
         ConfigurationError: The model or endpoint is unknown, or the endpoint runs another model.
@@ -35,10 +37,14 @@ def open_embedder(settings: Settings, *, text_format: str = "") -> Embedder:
     if reference.startswith("hashing:"):
         raise ConfigurationError(f"embedding.endpoint is {reference!r}", hint="Name a dimension, as in 'hashing:384'.")
     model = get_model(settings.embedding.model)
-    tokenizer = load_tokenizer(model.name, cache=settings.home / "models")
-    endpoint = open_endpoint(reference, settings.embedding.contract, settings)
+    tokenizer = load_tokenizer(model.name, cache=settings.model_folder)
+    endpoint = (
+        open_endpoint(reference, settings.embedding.contract, settings)
+        if connect
+        else NoEndpoint(reference, settings.embedding.contract)
+    )
     try:
-        if "://" not in reference:
+        if connect and "://" not in reference:
             _check_model(settings)
         return EndpointEmbedder(endpoint, model, tokenizer, settings.embedding, text_format=text_format)
     except BaseException:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from ragwright.errors import ConfigurationError
+from ragwright.errors import ConfigurationError, EndpointError
 
 if TYPE_CHECKING:
     from ragwright.settings import EmbeddingSettings, GenerationSettings, Settings
@@ -91,6 +91,33 @@ class Endpoint(Protocol):
         """Give back connections. The endpoint itself goes on."""
 
     def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class NoEndpoint:
+    """An endpoint that is never called, for those who only want to know what would be sent to it."""
+
+    max_payload_bytes = 0
+
+    def __init__(self, name: str, contract: Contract) -> None:
+        self.name, self.contract = name, contract
+
+    def invoke(self, payload: Mapping[str, Any]) -> Any:
+        """Refuse.
+
+        Raises:
+            EndpointError: Always.
+        """
+        raise EndpointError(f"endpoint {self.name!r} was opened without a connection")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

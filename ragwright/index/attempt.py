@@ -47,6 +47,7 @@ class ReindexRequest(BaseModel):
     full: bool = Field(False, description="Embed everything again, into a new space.")
     resume: bool = Field(False, description="Go on in the space of the last attempt that did not publish.")
     allow_mass_delete: bool = Field(False, description="Accept a source that lost more than half of its rows.")
+    repair: bool = Field(False, description="Compare the whole store with the live generation, and mend what differs.")
     run_id: str = Field("", description="Named in the log and in messages to other writers.")
     reason: str = Field("", description="Why, for the log.")
 
@@ -118,6 +119,12 @@ class Attempt:
         if self.begin.live == self.begin.base:
             return self.base_manifest
         return manifest_of(self.catalog, self.begin.live)
+
+    @cached_property
+    def follows_rollback(self) -> bool:
+        """Whether the log's last entry, when it began, took readers back to an older generation."""
+        entries = self.catalog.head().entries[: self.begin.head]
+        return bool(entries) and entries[-1].kind == "rollback"
 
     @cached_property
     def damage(self) -> Damage:
@@ -198,7 +205,7 @@ def _place(
 
     A name is never used twice, so that a space holds nothing but what the catalog knows of.
     """
-    published = [e for e in head.published() if catalog.read(f"{folder(e.generation)}/manifest.parquet") is not None]
+    published = [e for e in head.published() if catalog.exists(f"{folder(e.generation)}/manifest.parquet")]
     by_space = {entry.space: entry.generation for entry in published}
     unpublished = [catalog.begin_of(n) for n in catalog.attempts(after=max(by_space.values(), default=0))]
     if request.resume:

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 
+HEAD_TTL = 3.0
+"""Seconds for which a reader may trust what it read of the log."""
+
+
 class Entry(BaseModel):
     """One line of the log: from here on readers see `generation`."""
 
@@ -204,6 +208,20 @@ class Catalog:
                 place=self.location,
                 hint="Check that the catalog is reachable and readable.",
             ) from error
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            obstore.head(self._store, f"{self.index}/{path}")
+        except FileNotFoundError:
+            return False
+        except (BaseError, OSError) as error:
+            raise CatalogError(
+                f"{path!r} cannot be read: {first_line(error)}",
+                place=self.location,
+                hint="Check that the catalog is reachable and readable.",
+            ) from error
+        return True
 
     def delete(self, path: str) -> None:
         """Remove a file; a missing one is fine."""

@@ -16,12 +16,19 @@ from ragwright.index.writing import acknowledged
 log = logging.getLogger(__name__)
 
 
-def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 60) -> Plan:
-    """Decide what to send to the store, and write it down before anything is sent."""
+def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 60, ask_store: bool = True) -> Plan:
+    """Decide what to send to the store, and write it down before anything is sent.
+
+    Args:
+        attempt: Staged and chunked.
+        partitions: How many partitions were staged.
+        visibility_timeout: Seconds to wait for what earlier attempts wrote to show.
+        ask_store: Whether the attempt's space is there to be asked.
+    """
     lines = desired_lines(attempt, partitions)
     known = known_records(attempt.base_manifest, [plan.operations for _, plan in attempt.earlier])
     asked = needs_reading(known)
-    if asked:
+    if asked and ask_store:
         _await_earlier_writes(attempt, visibility_timeout)
         found = attempt.store.fetch(attempt.space, asked, columns=("record_id", "died"))
         known = read_back(known, asked, found)

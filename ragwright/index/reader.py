@@ -15,12 +15,9 @@ from ragwright.documents import Fingerprint, Match
 from ragwright.embedding import Embedder
 from ragwright.errors import CatalogError, FingerprintMismatch
 from ragwright.index.attempt import manifest_of, same_vectors
-from ragwright.index.catalog import Catalog, Entry, Head, folder
+from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder
 from ragwright.stores import VectorStore
 from ragwright.terms import CorpusStatistics
-
-HEAD_TTL = 3.0
-"""Seconds for which a reader trusts what it read of the log."""
 
 
 class IndexReader:

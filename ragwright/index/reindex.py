@@ -14,6 +14,7 @@ from ragwright.documents import Fingerprint
 from ragwright.embedding import Embedder, open_embedder
 from ragwright.errors import GateBlocked
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
+from ragwright.index.audit import examine_space
 from ragwright.index.catalog import now
 from ragwright.index.lease import WriterLease
 from ragwright.index.plan import Op
@@ -59,6 +60,7 @@ class ReindexReport:
     written: int
     gate: Verdict
     seconds: float
+    tokens: int = 0
     plan: dict[str, int] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     quality: dict[str, Any] = field(default_factory=dict)
@@ -74,6 +76,7 @@ class ReindexReport:
             "written": self.written,
             "gate": self.gate.to_json(),
             "seconds": round(self.seconds, 3),
+            "tokens": self.tokens,
             "plan": self.plan,
             "notices": list(self.notices),
             "quality": self.quality,
@@ -83,6 +86,11 @@ class ReindexReport:
 def index_fingerprint(settings: Settings, embedder: Embedder) -> Fingerprint:
     """The embedder's fingerprint with what decides how rows are cut."""
     return replace(embedder.fingerprint, text_format=chunker_fingerprint(settings.chunking, embedder.max_tokens))
+
+
+def quality_rules(settings: Settings, embedder: Embedder) -> str:
+    """Names the rules that rows are checked by; rows that passed the same rules need not be asked again."""
+    return fingerprint(settings.quality, max_question_tokens=_question_limit(settings, embedder))
 
 
 def _question_limit(settings: Settings, embedder: Embedder) -> int | None:
@@ -109,7 +117,7 @@ def opened(settings: Settings, generation: int, lease: WriterLease | None = None
 def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch: int) -> int:
     """Take a generation number under a writer lease's epoch, and make sure its space is there."""
     made_with = index_fingerprint(settings, embedder)
-    rules = fingerprint(settings.quality, max_question_tokens=_question_limit(settings, embedder))
+    rules = quality_rules(settings, embedder)
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
         attempt = start(catalog, store, request, fingerprint=made_with, rules=rules, epoch=epoch)
         attempt.guard()
@@ -124,9 +132,13 @@ def stage_source(
     settings: Settings,
     request: ReindexRequest,
     *,
+    data_docs: bool = True,
     progress: Progress = silent,
 ) -> Staged:
-    """Read, check and stage the source."""
+    """Read, check and stage the source; find out first what is damaged, if the request is to repair."""
+    if request.repair and attempt.base_manifest is not None:
+        found = examine_space(attempt, index_fingerprint(settings, embedder).text_format, progress)
+        attempt.catalog.write_table(attempt.path("damage.parquet"), found)
 
     def make_gate() -> QualityGate:
         return QualityGate(
@@ -138,7 +150,7 @@ def stage_source(
     options = StageOptions(
         settings.quality,
         settings.source.partition_rows,
-        data_docs=settings.home / "data-docs" / settings.index,
+        data_docs=settings.home / "data-docs" / settings.index if data_docs else None,
         allow_mass_delete=request.allow_mass_delete,
     )
     return stage(attempt, source, make_gate, options, progress=progress)
@@ -163,6 +175,7 @@ def finish(
         written=written.written,
         gate=verdict,
         seconds=seconds,
+        tokens=written.tokens,
         plan=plan,
         notices=staged.notices,
         quality={"quarantined": staged.quarantined, "warnings": staged.warnings},

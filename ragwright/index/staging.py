@@ -8,8 +8,8 @@ counts their terms, and stages (`rows/*.parquet`) those that the base generation
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.chunking import MAX_SECTION_BYTES, TokenCounter, chunk_rows
-from ragwright.documents import QUARANTINE, ROWS, row_hashes
-from ragwright.errors import CatalogError, GuardRefused
+from ragwright.documents import QUARANTINE, ROWS, Rejected, row_hashes
+from ragwright.errors import CatalogError, GuardRefused, SourceError
 from ragwright.index.attempt import MANIFEST, Attempt
 from ragwright.index.catalog import folder
 from ragwright.index.corpus import TermCounter
 from ragwright.progress import Progress, silent
-from ragwright.quality import QualityGate, QualityReport, write_data_docs
+from ragwright.quality import QualityGate, write_data_docs
 from ragwright.settings import ChunkingSettings, QualitySettings
-from ragwright.sources import Source
+from ragwright.sources import Partition, Source
 from ragwright.stores import MAX_METADATA_BYTES
 
 STAGED = ROWS.append(pa.field("row_hash", pa.string()))
@@ -113,7 +113,7 @@ def stage(
     """Read, hash, check and stage the source.
 
     Raises:
-        SourceError: It cannot be read.
+        SourceError: It cannot be read, or changes meanwhile.
         QualityError: Too large a share of its rows is unfit, or all of them.
         GuardRefused: It lost more than half of the live rows, and nobody said that this is meant.
     """
@@ -121,7 +121,7 @@ def stage(
     attempt.catalog.write_json(attempt.path("source.json"), {"digest": digest, "records": records})
     if not attempt.damage and _same_as_live(attempt, digest):
         return _restage_live(attempt, rows, records, source)
-    return _Pass(attempt, source, make_gate(), options).run(progress)
+    return _Pass(attempt, source, make_gate(), options).run(digest, progress)
 
 
 def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, settings: ChunkingSettings) -> int:
@@ -165,12 +165,13 @@ class _Pass:
         self._terms = TermCounter()
         self._partitions = 0
 
-    def run(self, progress: Progress) -> Staged:
+    def run(self, expected: str, progress: Progress) -> Staged:
         good, quarantined, warnings = [], [], []
-        done = 0
+        digest = _Digest()
         for partition in self._source.partitions():
-            hashes = pa.array(row_hashes(partition.rows), pa.string())
-            rows = partition.rows.append_column("row_hash", hashes).cast(STAGED)
+            hashes = row_hashes(partition.rows)
+            digest.add(partition, hashes)
+            rows = partition.rows.append_column("row_hash", pa.array(hashes, pa.string())).cast(STAGED)
             trusted = self._trusted(rows).to_numpy(zero_copy_only=False)
             checked = self._gate.check(partition.rows, partition.rejected, trusted=trusted)
             kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
@@ -179,26 +180,39 @@ class _Pass:
             warnings.append(checked.warnings)
             self._terms.add(kept)
             self._stage(self._fresh.add(kept.filter(pc.invert(self._shown(kept)))))
-            done += partition.records
-            progress("checking rows", done, None)
+            progress("checking rows", digest.records, None)
         self._stage(self._fresh.rest())
-        return self._conclude(pa.concat_tables(good), pa.concat_tables(quarantined), pa.concat_tables(warnings))
+        if digest.value != expected:
+            raise SourceError(
+                "the source changed while it was read",
+                place=self._source.place,
+                hint="Run again once nobody writes it; replace a file by renaming a finished one to its name.",
+            )
+        bad = pa.concat_tables(quarantined).sort_by("row")
+        return self._conclude(pa.concat_tables(good), bad, pa.concat_tables(warnings))
 
     def _conclude(self, rows: pa.Table, quarantined: pa.Table, warnings: pa.Table) -> Staged:
         attempt, options = self._attempt, self._options
         attempt.catalog.write_table(attempt.path("source.parquet"), rows)
-        attempt.catalog.write_table(attempt.path("quarantine.parquet"), quarantined.sort_by("row"))
+        attempt.catalog.write_table(attempt.path("quarantine.parquet"), quarantined)
         attempt.catalog.write_table(attempt.path("warnings.parquet"), warnings)
         attempt.catalog.write_table(attempt.path("statistics.parquet"), self._terms.statistics().to_table())
-        quality: QualityReport = self._gate.finish()
+        # Rows too large for a store passed the gate; for the rest they are as unfit as the others.
+        quality = replace(
+            self._gate.finish(),
+            good=len(rows),
+            quarantined=len(quarantined),
+            by_rule=_by_rule(quarantined),
+            examples=tuple(Rejected(**bad) for bad in quarantined.slice(0, 20).to_pylist()),
+        )
         if options.data_docs is not None:
             keep = options.quality.keep_runs
             write_data_docs(quality, options.data_docs, name=f"generation {attempt.generation}", keep=keep)
-        quality.enforce(options.quality)
+        quality.enforce(options.quality, place=self._source.place)
         ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(quarantined))
         _refuse_mass_delete(attempt, ledger, allowed=options.allow_mass_delete)
-        by_rule, odd = _by_rule(quarantined), _by_rule(warnings)
-        return Staged(ledger, self._partitions, tuple(self._source.notices), by_rule, odd)
+        notices, by_rule = tuple(self._source.notices), dict(quality.by_rule)
+        return Staged(ledger, self._partitions, notices, by_rule, _by_rule(warnings))
 
     def _trusted(self, rows: pa.Table) -> pa.Array:
         """Rows that passed the same rules before: those the live generation shows, if it was checked by the same."""
@@ -216,19 +230,34 @@ class _Pass:
             self._partitions += 1
 
 
+class _Digest:
+    """Stands for every record of a source, in order: two readings with the same one have read the same."""
+
+    def __init__(self) -> None:
+        self._hash, self.records = hashlib.blake2b(digest_size=16), 0
+
+    def add(self, partition: Partition, hashes: Sequence[str]) -> None:
+        """Take in a partition and the hashes of its rows."""
+        rejected = (f"{bad.row} {bad.rule} {bad.value}" for bad in partition.rejected)
+        for item in (*hashes, *partition.rows["row_key"].to_pylist(), *rejected):
+            self._hash.update(item.encode("utf-8", "surrogatepass") + b"\n")
+        self.records += partition.records
+
+    @property
+    def value(self) -> str:
+        return self._hash.hexdigest()
+
+
 def _fingerprint(source: Source, progress: Progress) -> tuple[pa.Table, str, int]:
     """Rows with their hashes (`SOURCE`), a digest of every record in order, and the number of records."""
-    digest, records = hashlib.blake2b(digest_size=16), 0
-    parts = []
+    digest, parts = _Digest(), []
     for partition in source.partitions():
         hashes = row_hashes(partition.rows)
-        keys = partition.rows["row_key"]
-        for item in (*hashes, *keys.to_pylist(), *(f"{bad.row} {bad.rule} {bad.value}" for bad in partition.rejected)):
-            digest.update(item.encode("utf-8", "surrogatepass") + b"\n")
-        parts.append(pa.table([partition.rows["row"], keys, pa.array(hashes, pa.string())], schema=SOURCE))
-        records += partition.records
-        progress("reading rows", records, None)
-    return pa.concat_tables(parts), digest.hexdigest(), records
+        digest.add(partition, hashes)
+        columns = [partition.rows["row"], partition.rows["row_key"], pa.array(hashes, pa.string())]
+        parts.append(pa.table(columns, schema=SOURCE))
+        progress("reading rows", digest.records, None)
+    return pa.concat_tables(parts), digest.value, digest.records
 
 
 def _same_as_live(attempt: Attempt, digest: str) -> bool:

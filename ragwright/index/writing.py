@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from ragwright.documents import FOREVER, records_schema
 from ragwright.embedding import Embedder, Vectors
 from ragwright.index.attempt import Attempt
-from ragwright.index.catalog import Catalog, folder
+from ragwright.index.catalog import HEAD_TTL, Catalog, folder
 from ragwright.index.plan import Op
 from ragwright.progress import Progress, silent
 
@@ -23,14 +24,15 @@ BATCH = 1_000
 
 @dataclass(frozen=True)
 class Written:
-    """What a stage did: texts embedded, records written."""
+    """What a stage did: texts embedded and their tokens, records written."""
 
     embedded: int = 0
     written: int = 0
+    tokens: int = 0
 
     def __add__(self, other: Written) -> Written:
         """Sum of two stages."""
-        return Written(self.embedded + other.embedded, self.written + other.written)
+        return Written(self.embedded + other.embedded, self.written + other.written, self.tokens + other.tokens)
 
 
 def write_partition(attempt: Attempt, partition: int, embedder: Embedder, *, progress: Progress = silent) -> Written:
@@ -43,7 +45,7 @@ def write_partition(attempt: Attempt, partition: int, embedder: Embedder, *, pro
     inserts = attempt.plan.of(Op.INSERT)["chunk_id"].combine_chunks()
     chunks = attempt.table(f"chunks/{partition:05d}.parquet")
     chunks = chunks.filter(pc.is_in(chunks["chunk_id"], inserts))
-    total, embedded, written = len(chunks), 0, 0
+    total, embedded, written, tokens = len(chunks), 0, 0, 0
     with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as executor:
         under_way: Future[int] | None = None
         try:
@@ -53,6 +55,7 @@ def write_partition(attempt: Attempt, partition: int, embedder: Embedder, *, pro
                     continue
                 vectors = embedder.embed(batch["embed_text"].to_pylist(), kind="document")
                 embedded += len(batch)
+                tokens += pc.sum(batch["tokens"]).as_py()
                 if under_way:
                     written += under_way.result()
                 under_way = executor.submit(_insert, attempt, batch, vectors, note)
@@ -61,7 +64,7 @@ def write_partition(attempt: Attempt, partition: int, embedder: Embedder, *, pro
             # Also when embedding failed: what is on its way must be known to have ended before the stage does.
             if under_way:
                 written += under_way.result()
-    return Written(embedded, written)
+    return Written(embedded, written, tokens)
 
 
 def _batches(chunks: pa.Table) -> Iterator[pa.Table]:
@@ -100,6 +103,9 @@ def acknowledged(catalog: Catalog, generation: int) -> list[str]:
 def retire(attempt: Attempt) -> Written:
     """End, revive, rewrite and delete records as planned; repeating it changes nothing."""
     plan, store, space = attempt.plan, attempt.store, attempt.space
+    if attempt.follows_rollback and plan.ids(Op.REVIVE, Op.REWRITE, Op.DELETE):
+        # A reader that saw the log just before the rollback may still read what these records showed then.
+        time.sleep(HEAD_TTL + 1)
     written = 0
     rewrites = plan.ids(Op.REWRITE)
     if rewrites:

@@ -40,8 +40,8 @@ class QualityReport:
         """Quarantined records as a share of all, in [0, 1]."""
         return self.quarantined / self.records if self.records else 0.0
 
-    def enforce(self, settings: QualitySettings) -> None:
-        """Stop a run whose source is unfit as a whole.
+    def enforce(self, settings: QualitySettings, *, place: str | None = None) -> None:
+        """Stop a run whose source, which is at `place`, is unfit as a whole.
 
         Raises:
             QualityError: No row is good, or more than `max_bad_share` of the records are bad.
@@ -62,7 +62,9 @@ class QualityReport:
             f"row {bad.row}, {bad.column or 'record'}: {bad.detail} ({shortened(bad.value, 60)!r})"
             for bad in self.examples[:3]
         )
-        raise QualityError(f"{what}: {counts or 'there are none'}. First: {examples or 'none'}.", hint=hint)
+        raise QualityError(
+            f"{what}: {counts or 'there are none'}. First: {examples or 'none'}.", place=place, hint=hint
+        )
 
 
 def _most_first(item: tuple[str, int]) -> tuple[int, str]:

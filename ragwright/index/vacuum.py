@@ -1,0 +1,132 @@
+"""Removing what no retained generation shows: ended records, left-over spaces, staged files."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import pyarrow.compute as pc
+
+from ragwright.errors import CatalogError
+from ragwright.index.catalog import HEAD_TTL, Catalog, Head, folder
+from ragwright.index.lease import Fence, WriterLease
+from ragwright.progress import Progress, silent
+from ragwright.stores import VectorStore
+
+_REQUEST_TIMEOUT = 10.0
+_BATCH = 20_000
+# What stages hand to each other; nobody asks for it once the generation, or a later one, is live.
+_STAGED = re.compile(r"(rows|chunks|written)/.*|source\.parquet")
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What was removed, and the oldest generation that can still be read."""
+
+    floor: int
+    records: int
+    spaces: int
+    files: int
+
+    def to_json(self) -> dict[str, int]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def vacuum(
+    catalog: Catalog,
+    store: VectorStore,
+    lease: WriterLease,
+    *,
+    keep: int,
+    settle: float = HEAD_TTL + 1,
+    progress: Progress = silent,
+) -> Vacuumed:
+    """Keep the `keep` newest generations that can be rolled back to (the live one among them), remove the rest.
+
+    Manifests go before records, so that a generation whose records may be gone is no longer a target; a vacuum that was
+    killed is completed by the next.
+
+    Args:
+        catalog: Of the index.
+        store: Where its records are.
+        lease: Held by the caller: nobody else may write meanwhile.
+        keep: At least 1.
+        settle: Seconds to wait before anything is removed, for readers that saw the log a moment ago.
+        progress: Told the records removed.
+    """
+    head = catalog.head()
+    if not head.live:
+        return Vacuumed(0, 0, 0, 0)
+    fence = Fence(catalog, lease.epoch, lease)
+    retained = retained_generations(catalog, head, keep)
+    time.sleep(settle)
+    files = sum(_drop(catalog, name) for name in _expired_files(catalog, head, retained))
+    spaces = {entry.space for entry in head.published() if entry.generation in retained}
+    records = 0
+    for space in sorted(spaces):
+        floor = min(e.generation for e in head.published() if e.space == space and e.generation in retained)
+        for ids in _ended(store, space, floor):
+            fence.check(_REQUEST_TIMEOUT)
+            store.delete(space, ids)
+            records += len(ids)
+            progress("removing records", records, None)
+        fence.check(_REQUEST_TIMEOUT)
+        store.optimise(space)
+    dropped = 0
+    unfinished = {catalog.begin_of(number).space for number in catalog.attempts(after=head.live)}
+    for space in store.spaces():
+        if is_space_of(catalog.index, space) and space not in spaces | unfinished:
+            fence.check(_REQUEST_TIMEOUT)
+            store.drop_space(space)
+            dropped += 1
+    return Vacuumed(min(retained), records, dropped, files)
+
+
+def retained_generations(catalog: Catalog, head: Head, keep: int) -> set[int]:
+    """The live generation and the newest others that can still be rolled back to, `keep` in all.
+
+    Raises:
+        CatalogError: `keep` is less than 1.
+    """
+    if keep < 1:
+        raise CatalogError(f"cannot keep {keep} generations", hint="Keep at least 1: readers need the live one.")
+    readable = sorted(
+        {e.generation for e in head.published() if catalog.exists(f"{folder(e.generation)}/manifest.parquet")}
+    )
+    return {head.live, *readable[-keep:]}
+
+
+def is_space_of(index: str, space: str) -> bool:
+    """Whether a space belongs to an index, by its name alone; `faq` does not own the spaces of `faq-eu`."""
+    return re.fullmatch(rf"{re.escape(index)}-[0-9a-f]{{12}}-\d+", space) is not None
+
+
+def _ended(store: VectorStore, space: str, floor: int) -> Iterator[list[str]]:
+    """Ids of records that no generation from `floor` on shows, in batches."""
+    found: list[str] = []
+    for batch in store.scan(space, columns=["record_id", "died"]):
+        found += batch.filter(pc.less_equal(batch["died"], floor))["record_id"].to_pylist()
+    for offset in range(0, len(found), _BATCH):
+        yield found[offset : offset + _BATCH]
+
+
+def _expired_files(catalog: Catalog, head: Head, retained: set[int]) -> Iterator[str]:
+    """Files that are of no more use; manifests of generations that are given up come first."""
+    past = [number for number in catalog.attempts() if number <= head.live]
+    for number in past:
+        name = f"{folder(number)}/manifest.parquet"
+        if number not in retained and catalog.exists(name):
+            yield name
+    # Plans after the oldest base may still explain what a store holds; ledgers and reports are small and are history.
+    for number in past:
+        for name in catalog.names(folder(number)):
+            if _STAGED.fullmatch(name):
+                yield f"{folder(number)}/{name}"
+
+
+def _drop(catalog: Catalog, name: str) -> int:
+    catalog.delete(name)
+    return 1
