@@ -30,7 +30,7 @@ _PREFECT = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_
 def demo(
     session: Session,
     source: Annotated[str | None, typer.Option("--source", help="Another FAQ than the one that comes along.")] = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="Evaluation questions to ask.")] = 40,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Evaluation questions to ask.")] = 30,
 ) -> None:
     """Provision, validate, index, question and clean up: the pipeline flow, on local models, with no account."""
     settings = session.settings()

@@ -13,6 +13,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+import orjson
 from pydantic import SecretStr
 
 from ragwright.endpoints import Contract
@@ -145,7 +146,7 @@ class HttpEndpoint:
         if not response.is_success:
             raise self._refusal(status, response.headers, self._reason(body) or response.reason_phrase)
         try:
-            return json.loads(body)
+            return _loads(body)
         except ValueError as error:  # UnicodeDecodeError included
             raise BadReply(f"the reply is no JSON: {self._shorten(body)!r}", place=self._place) from error
 
@@ -182,6 +183,14 @@ class HttpEndpoint:
 
     def _redact(self, text: str) -> str:
         return text.replace(self._token, "***") if self._token else text
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        # Not every server knows that JSON has no NaN; whoever asked can then say which number it is.
+        return json.loads(body)
 
 
 def _public(url: str) -> tuple[str, str]:

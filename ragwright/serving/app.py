@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -174,7 +175,7 @@ class ModelServer:
             return b""
         payload = _parse(body)
         try:
-            return json.dumps(self._service.handle(payload, gone.is_set), separators=(",", ":")).encode()
+            return orjson.dumps(self._service.handle(payload, gone.is_set))
         except Refused:
             raise
         except MemoryError as error:
