@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,21 +11,12 @@ from pathlib import Path
 import pytest
 from lancedb_writers import CHUNKS, DIMENSION, SPACE
 from made_records import ids, make_records, vector_of
+from own_mounts import own_mounts
 
 from ragwright.errors import StoreError
 from ragwright.stores.lancedb import LanceDBStore
 
 WRITERS = Path(__file__).with_name("lancedb_writers.py")
-
-
-def own_mounts() -> list[str]:
-    """A command prefix under which a process may mount file systems that only it sees."""
-    unshare = shutil.which("unshare")
-    prefix = [unshare or "", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    trial = [*prefix, "mount", "-t", "tmpfs", "none", "/mnt"]
-    if not unshare or subprocess.run(trial, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk needs Linux and the right to make a mount namespace")
-    return prefix
 
 
 def run_mounted(script: str, folder: Path) -> str:
