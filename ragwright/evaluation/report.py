@@ -69,10 +69,15 @@ def _failures(result: EvaluationResult, worst: int) -> str:
     failures = sorted(result.failures, key=_badness)
     if not failures:
         return "### Failures\n\nNone."
-    rows = [[r.id, r.question, _verdict(r), r.answer, r.reason] for r in failures[:worst]]
+    # Lists: a table this wide is cut off in a terminal and in a browser.
+    items = [
+        f"- **{_inline(r.question)}** (`{_inline(r.id)}`): {_verdict(r)}\n"
+        f"  - {'error' if r.failed else 'answer'}: {_inline(r.reason if r.failed else r.answer)}"
+        + ("" if r.failed else f"\n  - why: {_inline(r.reason)}")
+        for r in failures[:worst]
+    ]
     more = f"\n\n{len(failures) - worst} more are in the table of results." if len(failures) > worst else ""
-    head = ["id", "question", "what went wrong", "answer", "reason"]
-    return f"### Failures ({len(failures)} of {len(result.results)})\n\n{_table(head, rows)}{more}"
+    return f"### Failures ({len(failures)} of {len(result.results)})\n\n" + "\n".join(items) + more
 
 
 def _samples(results: Sequence[QuestionResult], samples: int) -> str:
@@ -82,8 +87,14 @@ def _samples(results: Sequence[QuestionResult], samples: int) -> str:
     chosen = answered[: samples - share] + abstained[:share]
     if not chosen:
         return ""
-    rows = [[r.question, r.answer, ", ".join(map(str, r.cited)) or "-"] for r in chosen]
-    return f"### Sample answers\n\n{_table(['question', 'answer', 'rows'], rows)}"
+    items = [f"- **{_inline(r.question)}**\n  - {_inline(r.answer)}{_rows(r.cited)}" for r in chosen]
+    return "### Sample answers\n\n" + "\n".join(items)
+
+
+def _rows(cited: Sequence[int]) -> str:
+    if not cited:
+        return ""
+    return f" (row{'s' if len(cited) > 1 else ''} {', '.join(map(str, cited))})"
 
 
 def _badness(result: QuestionResult) -> tuple[int, float]:
@@ -118,7 +129,7 @@ def _inline(text: str, limit: int = 240) -> str:
     """Text that stays in its cell: one line, no pipes, no markup that would render, not too long."""
     line = " ".join(text.split())
     line = line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
-    return re.sub(r"([|`<>\[\]])", r"\\\1", line)
+    return re.sub(r"([|`<>*\[\]])", r"\\\1", line)
 
 
 def _percent(value: float | None) -> str:
