@@ -1,6 +1,6 @@
 """Every error ragwright raises, as one tree.
 
-Whether to try again is a property of the error, decided here and read in one place (`tasks.policies`)::
+Whether to try again is a property of the error, decided here and read in one place (`ragwright.retry`)::
 
     RagwrightError
     |-- TransientError            the same call may succeed later
@@ -66,9 +66,15 @@ def _rebuild(cls: type[RagwrightError], args: tuple[object, ...], state: dict[st
 
 
 class TransientError(RagwrightError):
-    """The same call may succeed later."""
+    """The same call may succeed later.
+
+    Attributes:
+        retry_after: Seconds until another call is welcome, if the other side said.
+        tried_again: Whether `ragwright.retry` has given up on it; no other layer tries again then.
+    """
 
     retry_after: float | None = None
+    tried_again: bool = False
 
 
 class Throttled(TransientError):

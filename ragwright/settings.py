@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from ragwright.errors import ConfigurationError
+from ragwright.retry import RetryPolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -95,6 +96,13 @@ class EmbeddingSettings(Section):
     batch_tokens: int = Field(4_096, ge=32, description="Tokens of one request, padding included.")
     batch_texts: int = Field(32, ge=1, description="Texts of one request at most.")
     concurrency: int = Field(3, ge=1, description="Requests in flight.")
+    write_batch: int = Field(
+        1_000,
+        ge=1,
+        le=20_000,
+        description="Sections embedded and written together. A killed run may have to embed two of these again; memory "
+        "holds as many.",
+    )
 
 
 class GenerationSettings(Section):
@@ -164,6 +172,7 @@ class Settings(BaseSettings):
     answering: AnsweringSettings = AnsweringSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     retention: RetentionSettings = RetentionSettings()
+    retry: RetryPolicy = RetryPolicy()
 
     @property
     def store_spec(self) -> str:

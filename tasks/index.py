@@ -64,10 +64,11 @@ def write(settings: Settings, generation: int, partition: int) -> Written:
     """Embed one partition's new sections and insert them; batches already acknowledged are not sent again."""
     with (
         opened(settings, generation) as attempt,
-        open_embedder(settings) as embedder,
+        open_embedder(settings, retry=settings.retry) as embedder,
         progress_artifact(f"embedding-{partition}", f"Embedding partition {partition}") as progress,
     ):
-        return write_partition(attempt, partition, embedder, progress=progress)
+        batch = settings.embedding.write_batch
+        return write_partition(attempt, partition, embedder, batch=batch, progress=progress)
 
 
 @task(name="Retire", task_run_name="End records that generation {generation} no longer shows", **TRANSIENT)

@@ -1,4 +1,8 @@
-"""How tasks are retried: in this one place, on errors that say of themselves that trying again may help."""
+"""How tasks are retried: on errors that say that trying again may help, with the numbers of `RetryPolicy`.
+
+Requests to endpoints and writes to stores are tried again next to the call (`settings.retry`). A task whose error that
+layer has given up on is not repeated; what is left for this one is everything else that a task talks to.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +14,17 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from ragwright.errors import TransientError
+from ragwright.retry import RetryPolicy
 
-LONGEST_WISH = 60.0
-"""Seconds of a Retry-After that a task honours by itself; a longer one makes the run fail with it in the message."""
+_POLICY = RetryPolicy()
 
 
 def is_transient(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether to try again; waits first for as long as the other side asked, on top of the backoff."""
     error = state.result(raise_on_failure=False)
-    if not isinstance(error, TransientError):
+    if not isinstance(error, BaseException) or not _POLICY.applies(error):
         return False
-    wish = error.retry_after or 0.0
-    if wish > LONGEST_WISH:
-        return False
-    time.sleep(wish)
+    time.sleep(getattr(error, "retry_after", None) or 0.0)
     return True
 
 
@@ -41,9 +41,9 @@ class Policy(TypedDict):
 
 # Live state is in the catalog and the stores; a cached task result could only contradict it.
 TRANSIENT: Policy = {
-    "retries": 4,
-    "retry_delay_seconds": exponential_backoff(backoff_factor=1),
-    "retry_jitter_factor": 0.5,
+    "retries": _POLICY.attempts - 1,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=_POLICY.first_pause_seconds),
+    "retry_jitter_factor": _POLICY.jitter,
     "retry_condition_fn": is_transient,
     "cache_policy": NO_CACHE,
     "persist_result": False,

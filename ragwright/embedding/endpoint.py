@@ -23,6 +23,7 @@ from ragwright.errors import (
     RequestRejected,
 )
 from ragwright.models import ModelInfo
+from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import EmbeddingSettings
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class EndpointEmbedder:
     """Embeds texts through an endpoint, several requests at a time, each filled by a budget of tokens.
 
     Texts travel sorted by length, so that little padding is computed, and come back in the caller's order. A request
-    the server finds too large is halved until it fits. Nothing is retried here; a failed request stops the others.
+    the server finds too large is halved until it fits. A request that failed for good stops the others.
 
     Args:
         endpoint: Where the model runs; closed with the embedder.
@@ -49,6 +50,7 @@ class EndpointEmbedder:
         tokenizer: The model's own, neither padding nor truncating.
         settings: Size and number of requests.
         text_format: What is embedded, as `chunking.text_format` names it.
+        retry: For each request by itself, so that a busy moment costs no other request's vectors.
 
     Raises:
         ConfigurationError: The model is not an embedding model, or the contract does not go with it.
@@ -62,6 +64,7 @@ class EndpointEmbedder:
         settings: EmbeddingSettings,
         *,
         text_format: str = "",
+        retry: RetryPolicy = ONCE,
     ) -> None:
         if model.dimension is None or model.max_tokens is None:
             raise ConfigurationError(f"{model.name!r} is not an embedding model: its task is {model.task!r}")
@@ -80,7 +83,7 @@ class EndpointEmbedder:
         )
         self.max_tokens = model.max_tokens
         self._endpoint, self._model, self._tokenizer, self._settings = endpoint, model, tokenizer, settings
-        self._batch_tokens = settings.batch_tokens
+        self._batch_tokens, self._retry = settings.batch_tokens, retry
         if token_bytes := wire.reply_bytes_of_a_token(endpoint.contract, model.dimension):
             # What limits a request limits the reply as well, on SageMaker for one.
             self._batch_tokens = min(self._batch_tokens, endpoint.max_payload_bytes // token_bytes)
@@ -135,25 +138,33 @@ class EndpointEmbedder:
 
     def _send(self, texts: Sequence[str], tokens: Tokens, batch: Batch, stop: threading.Event) -> Reply:
         """One request, or as many as the server makes of it by finding it too large."""
-        if stop.is_set():
-            return []
+
+        def send_once() -> Reply:
+            if stop.is_set():
+                return []
+            try:
+                return self._ask(texts, tokens, batch)
+            except RagwrightError as error:
+                if not _is_too_large(error):
+                    raise
+                if len(batch) == 1:
+                    raise RequestRejected(
+                        f"text {batch[0]} ({tokens[batch[0]]} tokens) is too large for the endpoint: {error.what}",
+                        place=self._place,
+                        hint="Lower chunking.max_tokens, or give the endpoint a larger limit.",
+                    ) from error
+            half = len(batch) // 2
+            return self._send(texts, tokens, batch[:half], stop) + self._send(texts, tokens, batch[half:], stop)
+
+        return self._retry.call(send_once, sleep=stop.wait)
+
+    def _ask(self, texts: Sequence[str], tokens: Tokens, batch: Batch) -> Reply:
         contract, model = self._endpoint.contract, self._model
+        reply = self._endpoint.invoke(wire.request(contract, [texts[index] for index in batch], model))
         try:
-            reply = self._endpoint.invoke(wire.request(contract, [texts[index] for index in batch], model))
             return [(batch, wire.read(contract, reply, tokens[batch].tolist(), model))]
         except BadReply as error:
             raise BadReply(error.what, place=error.place or self._place, hint=error.hint) from error
-        except RagwrightError as error:
-            if not _is_too_large(error):
-                raise
-            if len(batch) == 1:
-                raise RequestRejected(
-                    f"text {batch[0]} ({tokens[batch[0]]} tokens) is too large for the endpoint: {error.what}",
-                    place=self._place,
-                    hint="Lower chunking.max_tokens, or give the endpoint a larger limit.",
-                ) from error
-        half = len(batch) // 2
-        return self._send(texts, tokens, batch[:half], stop) + self._send(texts, tokens, batch[half:], stop)
 
     @property
     def _place(self) -> str:

@@ -11,12 +11,15 @@ from ragwright.embedding.port import Embedder
 from ragwright.endpoints import NoEndpoint, open_endpoint, open_host
 from ragwright.errors import ConfigurationError
 from ragwright.models import get_model, load_tokenizer
+from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import Settings
 
 _HASHING = re.compile(r"hashing:([1-9][0-9]{0,4})$")
 
 
-def open_embedder(settings: Settings, *, text_format: str = "", connect: bool = True) -> Embedder:
+def open_embedder(
+    settings: Settings, *, text_format: str = "", connect: bool = True, retry: RetryPolicy = ONCE
+) -> Embedder:
     """Open the embedder that the settings name.
 
     Args:
@@ -24,6 +27,7 @@ def open_embedder(settings: Settings, *, text_format: str = "", connect: bool = 
         text_format: What is embedded, for the fingerprint; what `chunking` says, if left out.
         connect: Whether texts will be embedded. Without, it counts tokens and knows its fingerprint, and nothing needs
             to run.
+        retry: For each request to the endpoint.
 
     Raises:
         ConfigurationError: The model or endpoint is unknown, or the endpoint runs another model.
@@ -46,7 +50,7 @@ def open_embedder(settings: Settings, *, text_format: str = "", connect: bool = 
     try:
         if connect and "://" not in reference:
             _check_model(settings)
-        return EndpointEmbedder(endpoint, model, tokenizer, settings.embedding, text_format=text_format)
+        return EndpointEmbedder(endpoint, model, tokenizer, settings.embedding, text_format=text_format, retry=retry)
     except BaseException:
         endpoint.close()
         raise

@@ -6,10 +6,10 @@ generation's number, and a stage that is repeated picks up where the last try st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,8 +20,11 @@ from ragwright.index.catalog import Begin, Catalog, Entry, Head, folder, now
 from ragwright.index.damage import DAMAGE, Damage
 from ragwright.index.lease import Fence, WriterLease
 from ragwright.index.plan import OPERATIONS, Plan
+from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import Settings
 from ragwright.stores import VectorStore
+
+_T = TypeVar("_T")
 
 MANIFEST = pa.schema(
     [
@@ -60,6 +63,7 @@ class Attempt:
     store: VectorStore
     begin: Begin
     fence: Fence
+    retry: RetryPolicy = ONCE
     request_timeout: float = 10.0
 
     @property
@@ -83,6 +87,19 @@ class Attempt:
             LeaseLost: It does not.
         """
         self.fence.check(self.request_timeout)
+
+    def send(self, request: Callable[[VectorStore], _T]) -> _T:
+        """Send a request that changes the store; again, if what went wrong may pass.
+
+        Raises:
+            LeaseLost: Others may be writing; nothing was sent.
+        """
+
+        def send_once() -> _T:
+            self.guard()
+            return request(self.store)
+
+        return self.retry.call(send_once)
 
     def table(self, name: str, *, columns: Sequence[str] | None = None) -> pa.Table:
         """One of its Parquet files.
@@ -168,6 +185,7 @@ def start(
     fingerprint: Fingerprint,
     rules: str,
     epoch: int,
+    retry: RetryPolicy = ONCE,
 ) -> Attempt:
     """Take the next generation's number and decide where its records go."""
     head = catalog.head()
@@ -189,13 +207,20 @@ def start(
             rules=rules,
         )
 
-    return Attempt(catalog, store, catalog.allocate(make), Fence(catalog, epoch))
+    return Attempt(catalog, store, catalog.allocate(make), Fence(catalog, epoch), retry)
 
 
-def reopen(catalog: Catalog, store: VectorStore, generation: int, lease: WriterLease | None = None) -> Attempt:
+def reopen(
+    catalog: Catalog,
+    store: VectorStore,
+    generation: int,
+    lease: WriterLease | None = None,
+    *,
+    retry: RetryPolicy = ONCE,
+) -> Attempt:
     """Open an attempt that another process, or another stage, began."""
     begin = catalog.begin_of(generation)
-    return Attempt(catalog, store, begin, Fence(catalog, begin.epoch, lease))
+    return Attempt(catalog, store, begin, Fence(catalog, begin.epoch, lease), retry)
 
 
 def _place(

@@ -111,7 +111,7 @@ def writer_lease(settings: Settings, run_id: str = "") -> WriterLease:
 def opened(settings: Settings, generation: int, lease: WriterLease | None = None) -> Iterator[Attempt]:
     """An attempt that an earlier stage began, with live adapters."""
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        yield reopen(catalog, store, generation, lease)
+        yield reopen(catalog, store, generation, lease, retry=settings.retry)
 
 
 def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch: int) -> int:
@@ -119,9 +119,8 @@ def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch
     made_with = index_fingerprint(settings, embedder)
     rules = quality_rules(settings, embedder)
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        attempt = start(catalog, store, request, fingerprint=made_with, rules=rules, epoch=epoch)
-        attempt.guard()
-        store.ensure_space(attempt.space, made_with.dimension)
+        attempt = start(catalog, store, request, fingerprint=made_with, rules=rules, epoch=epoch, retry=settings.retry)
+        attempt.send(lambda store: store.ensure_space(attempt.space, made_with.dimension))
         return attempt.generation
 
 
@@ -215,6 +214,8 @@ def reindex(
 ) -> ReindexReport:
     """Bring the index to what the source says, and publish it if it passes.
 
+    What the source, the endpoint or the store refuses for a moment is tried again, as `settings.retry` says.
+
     Raises:
         RagwrightError: Any of its kinds; readers then still see the generation they saw before.
     """
@@ -222,22 +223,24 @@ def reindex(
     with ExitStack() as stack:
         # The source first: most mistakes are there, and nothing else needs to be running to find them.
         source = stack.enter_context(open_source(request.source, settings.source, progress=progress))
-        embedder = stack.enter_context(open_embedder(settings))
+        embedder = stack.enter_context(open_embedder(settings, retry=settings.retry))
         lease = stack.enter_context(writer_lease(settings, request.run_id))
         generation = begin(settings, request, embedder, lease.epoch)
         stack.enter_context(concluding(settings, generation))
         attempt = stack.enter_context(opened(settings, generation, lease))
-        staged = stage_source(attempt, source, embedder, settings, request, progress=progress)
+        repeat = settings.retry.call
+        staged = repeat(lambda: stage_source(attempt, source, embedder, settings, request, progress=progress))
         partitions = range(staged.partitions)
         chunks = sum(chunk_partition(attempt, number, embedder, settings.chunking) for number in partitions)
-        plan = make_plan(attempt, staged.partitions)
+        plan = repeat(lambda: make_plan(attempt, staged.partitions))
         log.info("generation %d: %s", generation, plan.counts())
         written = Written()
         if plan.of(Op.INSERT).num_rows:
+            batch = settings.embedding.write_batch
             for number in partitions:
-                written += write_partition(attempt, number, embedder, progress=progress)
-        written += retire(attempt)
-        verify_candidate(attempt)
+                written += write_partition(attempt, number, embedder, batch=batch, progress=progress)
+        written += repeat(lambda: retire(attempt))
+        repeat(lambda: verify_candidate(attempt))
         verdict = gate(generation) if gate else Verdict("off")
         seconds = time.monotonic() - started
         return finish(attempt, staged, chunks, written, verdict, reason=request.reason, seconds=seconds)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +18,12 @@ from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import HEAD_TTL, Catalog, folder
 from ragwright.index.plan import Op
 from ragwright.progress import Progress, silent
-
-BATCH = 1_000
-"""Chunks embedded and written together: what a kill can lose, and what memory holds twice."""
+from ragwright.stores import VectorStore
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a stage did: texts embedded and their tokens, records written."""
+    """What a stage did, its earlier tries included: texts embedded and their tokens, records written."""
 
     embedded: int = 0
     written: int = 0
@@ -35,44 +34,51 @@ class Written:
         return Written(self.embedded + other.embedded, self.written + other.written, self.tokens + other.tokens)
 
 
-def write_partition(attempt: Attempt, partition: int, embedder: Embedder, *, progress: Progress = silent) -> Written:
+def write_partition(
+    attempt: Attempt, partition: int, embedder: Embedder, *, batch: int, progress: Progress = silent
+) -> Written:
     """Embed and insert what the plan takes from one staged partition.
 
-    Embedding the next batch and writing the last one overlap; two batches are in memory at most. Batches that an
-    earlier try of this stage saw acknowledged are not sent again.
+    Embedding the next batch and writing the last one overlap; two batches are in memory at most. What an earlier try of
+    this stage saw acknowledged is not sent again.
+
+    Args:
+        attempt: Planned.
+        partition: Its number.
+        embedder: Made the space's other vectors.
+        batch: Chunks embedded and written together: what a kill can lose, and what memory holds, twice.
+        progress: Told the chunks embedded.
     """
-    done = set(attempt.catalog.names(f"{folder(attempt.generation)}/written"))
-    inserts = attempt.plan.of(Op.INSERT)["chunk_id"].combine_chunks()
     chunks = attempt.table(f"chunks/{partition:05d}.parquet")
-    chunks = chunks.filter(pc.is_in(chunks["chunk_id"], inserts))
-    total, embedded, written, tokens = len(chunks), 0, 0, 0
+    chunks = chunks.filter(pc.is_in(chunks["chunk_id"], attempt.plan.of(Op.INSERT)["chunk_id"].combine_chunks()))
+    whole = Written(len(chunks), len(chunks), pc.sum(chunks["tokens"]).as_py() or 0)
+    notes = [name for name in _notes(attempt.catalog, attempt.generation) if name.startswith(f"{partition:05d}-")]
+    if notes:
+        ids = pc.binary_join_element_wise(chunks["chunk_id"], str(attempt.generation), ".")
+        written = pa.array(_read_notes(attempt.catalog, attempt.generation, notes), pa.string())
+        chunks = chunks.filter(pc.invert(pc.is_in(ids, written)))
+    done = whole.embedded - len(chunks)
     with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as executor:
-        under_way: Future[int] | None = None
+        under_way: Future[None] | None = None
         try:
-            for number, batch in enumerate(_batches(chunks)):
-                note = f"{partition:05d}-{number:05d}.txt"
-                if note in done:
-                    continue
-                vectors = embedder.embed(batch["embed_text"].to_pylist(), kind="document")
-                embedded += len(batch)
-                tokens += pc.sum(batch["tokens"]).as_py()
+            for offset in range(0, len(chunks), batch):
+                taken = chunks.slice(offset, batch)
+                vectors = embedder.embed(taken["embed_text"].to_pylist(), kind="document")
+                done += len(taken)
                 if under_way:
-                    written += under_way.result()
-                under_way = executor.submit(_insert, attempt, batch, vectors, note)
-                progress("embedding", embedded, total)
+                    under_way.result()
+                # Named by place among all of the partition's notes: none is written over, whatever size batches had.
+                note = f"{partition:05d}-{len(notes) + offset // batch:05d}.txt"
+                under_way = executor.submit(_insert, attempt, taken, vectors, note)
+                progress("embedding", done, whole.embedded)
         finally:
             # Also when embedding failed: what is on its way must be known to have ended before the stage does.
             if under_way:
-                written += under_way.result()
-    return Written(embedded, written, tokens)
+                under_way.result()
+    return whole
 
 
-def _batches(chunks: pa.Table) -> Iterator[pa.Table]:
-    for offset in range(0, len(chunks), BATCH):
-        yield chunks.slice(offset, BATCH)
-
-
-def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, note: str) -> int:
+def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, note: str) -> None:
     count, dimension = len(vectors), vectors.shape[1]
     generation = attempt.generation
     ids = pc.binary_join_element_wise(chunks["chunk_id"].combine_chunks(), str(generation), ".")
@@ -87,41 +93,49 @@ def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, note: str) -> 
             "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), dimension),
         }
     )
-    attempt.guard()
-    attempt.store.upsert(attempt.space, records.select(records_schema(dimension).names).cast(records_schema(dimension)))
+    records = records.select(records_schema(dimension).names).cast(records_schema(dimension))
+    attempt.send(lambda store: store.upsert(attempt.space, records))
     attempt.catalog.write(attempt.path(f"written/{note}"), "\n".join(ids.to_pylist()).encode())
-    return count
 
 
 def acknowledged(catalog: Catalog, generation: int) -> list[str]:
     """Ids of the records that the store acknowledged to an attempt."""
-    place = f"{folder(generation)}/written"
-    notes = (catalog.read(f"{place}/{name}") or b"" for name in catalog.names(place))
+    return _read_notes(catalog, generation, _notes(catalog, generation))
+
+
+def _notes(catalog: Catalog, generation: int) -> list[str]:
+    return catalog.names(f"{folder(generation)}/written")
+
+
+def _read_notes(catalog: Catalog, generation: int, names: Sequence[str]) -> list[str]:
+    notes = (catalog.read(f"{folder(generation)}/written/{name}") or b"" for name in names)
     return [line for note in notes for line in note.decode().splitlines()]
 
 
 def retire(attempt: Attempt) -> Written:
     """End, revive, rewrite and delete records as planned; repeating it changes nothing."""
-    plan, store, space = attempt.plan, attempt.store, attempt.space
+    plan, space = attempt.plan, attempt.space
     if attempt.follows_rollback and plan.ids(Op.REVIVE, Op.REWRITE, Op.DELETE):
         # A reader that saw the log just before the rollback may still read what these records showed then.
         time.sleep(HEAD_TTL + 1)
     written = 0
     rewrites = plan.ids(Op.REWRITE)
     if rewrites:
-        records = store.fetch(space, rewrites)
+        records = attempt.store.fetch(space, rewrites)
         current = pa.array(np.full(len(records), FOREVER))
-        attempt.guard()
-        store.upsert(space, records.set_column(records.schema.get_field_index("died"), "died", current))
+        revived = records.set_column(records.schema.get_field_index("died"), "died", current)
+        attempt.send(lambda store: store.upsert(space, revived))
         written += len(records)
     for ids, died in ((plan.ids(Op.REVIVE), FOREVER), (plan.ids(Op.MARK), attempt.generation)):
         if ids:
-            attempt.guard()
-            store.mark(space, ids, died)
+            attempt.send(partial(_mark, space=space, ids=ids, died=died))
             written += len(ids)
     doomed = plan.ids(Op.DELETE)
     if doomed:
-        attempt.guard()
-        store.delete(space, doomed)
+        attempt.send(lambda store: store.delete(space, doomed))
         written += len(doomed)
     return Written(written=written)
+
+
+def _mark(store: VectorStore, *, space: str, ids: Sequence[str], died: int) -> None:
+    store.mark(space, ids, died)
