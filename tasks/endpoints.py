@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from prefect import get_run_logger, task
 
 from ragwright.assembly import fetch_models
@@ -40,4 +42,13 @@ def delete_endpoint(settings: Settings, name: str) -> bool:
     with open_host(settings) as host:
         gone = host.delete(name)
     get_run_logger().info("%s %s", name, "is stopped" if gone else "was not there")
+    return gone
+
+
+@task(name="Reap endpoints", task_run_name="Remove endpoints whose lease has lapsed", **TRANSIENT)
+def reap_endpoints(settings: Settings) -> list[str]:
+    """Remove what is left of endpoints whose lease has lapsed, whoever started them."""
+    with open_host(settings) as host:
+        gone = list(host.reap(datetime.now(UTC)))
+    get_run_logger().info("reaped %s", ", ".join(gone) or "nothing")
     return gone

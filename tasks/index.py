@@ -8,15 +8,18 @@ from prefect import get_run_logger, task
 
 from ragwright.embedding import open_embedder
 from ragwright.index import reindex as stages
-from ragwright.index.attempt import ReindexRequest
+from ragwright.index.attempt import ReindexRequest, open_catalog
+from ragwright.index.history import rollback
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
-from ragwright.index.reindex import ReindexReport, Verdict, opened
+from ragwright.index.reindex import ReindexReport, Verdict, opened, writer_lease
 from ragwright.index.staging import Staged, chunk_partition
+from ragwright.index.vacuum import Vacuumed, vacuum
 from ragwright.index.verify import Verified, verify_candidate
 from ragwright.index.writing import Written, retire, write_partition
 from ragwright.settings import Settings
 from ragwright.sources import open_source
+from ragwright.stores import open_store
 from tasks.policies import ONCE, TRANSIENT
 from tasks.reports import progress_artifact
 
@@ -110,3 +113,25 @@ def publish_generation(
 def has_inserts(plan: dict[str, int]) -> bool:
     """Whether there is anything to embed."""
     return plan[Op.INSERT] > 0
+
+
+@task(name="Roll back", **TRANSIENT)
+def roll_back(settings: Settings, to: int | None, reason: str) -> int:
+    """Let readers see an older generation again."""
+    with open_catalog(settings) as catalog:
+        entry = rollback(catalog, to, reason=reason)
+    get_run_logger().info("generation %d is live again", entry.generation)
+    return entry.generation
+
+
+@task(name="Vacuum", task_run_name="Vacuum index {settings.index}, keep {keep}", **TRANSIENT)
+def vacuum_index(settings: Settings, keep: int) -> Vacuumed:
+    """Remove what no retained generation shows, under the writer's lease."""
+    with (
+        open_catalog(settings) as catalog,
+        open_store(settings.store_spec) as store,
+        writer_lease(settings, "janitor") as lease,
+    ):
+        done = vacuum(catalog, store, lease, keep=keep)
+    get_run_logger().info("removed %d records, %d spaces, %d files", done.records, done.spaces, done.files)
+    return done

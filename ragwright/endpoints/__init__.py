@@ -156,6 +156,9 @@ class EndpointHost(Protocol):
     def delete(self, name: str) -> bool:
         """Stop an endpoint; whether there was one."""
 
+    def reap(self, now: datetime) -> Sequence[str]:
+        """Remove what is left of endpoints whose lease has lapsed at `now`, whoever owns them; their names."""
+
     def connect(self, name: str, *, timeout: float = 60) -> Endpoint:
         """Open the data plane; `timeout` is the limit of one call in seconds."""
 

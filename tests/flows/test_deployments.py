@@ -29,6 +29,8 @@ def test_the_table_of_deployments() -> None:
         "reindex": "flows.reindex.reindex",
         "evaluate-live": "flows.evaluation.evaluation",
         "teardown": "flows.teardown.teardown",
+        "rollback": "flows.rollback.rollback",
+        "janitor": "flows.janitor.janitor",
     }
 
 

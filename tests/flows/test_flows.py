@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from flows.janitor import janitor
 from flows.pipeline import pipeline
 from flows.provision import provision
 from flows.reindex import reindex
+from flows.rollback import rollback
 from flows.teardown import teardown
 from ragwright.assembly import wanted_endpoints
-from ragwright.endpoints import EndpointStatus, Lease, open_host
+from ragwright.endpoints import EndpointSpec, EndpointStatus, Lease, open_host
 from ragwright.errors import QualityError, RequestRejected, SourceError, Throttled, Unavailable
 from ragwright.index.attempt import open_catalog
+from ragwright.index.history import generations
 from ragwright.settings import load_settings
 from tasks.policies import TRANSIENT
 
@@ -98,6 +102,23 @@ def test_a_second_run_costs_nothing_and_the_quarantine_is_an_artifact(
     assert (first.embedded, second.embedded, second.written) == (12, 0, 0)
     assert (first.ledger.quarantined, second.generation) == (1, 2)
     assert [row["row"] for row in json.loads(artifact("again-quality"))] == [12]
+
+
+def test_rollback_and_janitor(home: Path, faq: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGWRIGHT_EMBEDDING__ENDPOINT", "hashing:64")
+    reindex(source=faq)
+    Path(faq).write_text(Path(faq).read_text(encoding="utf-8") + "Is this new?,Yes it is.\n", encoding="utf-8")
+    assert reindex(source=faq).ledger.added == 1
+    assert rollback(reason="a test") == 1
+    assert reindex(source=faq).generation == 3
+    with open_host(load_settings()) as host:
+        lapsed = EndpointSpec(name="lapsed", model="hashing-64", contract="tei")
+        host.deploy(lapsed, Lease.lasting(owner="gone", minutes=0.02))
+        time.sleep(1.5)
+        assert janitor(keep=1).floor == 3
+        assert host.list() == []
+    with open_catalog(load_settings()) as catalog:
+        assert [info.state for info in generations(catalog)] == ["live", "abandoned", "vacuumed"]
 
 
 def test_teardown_says_what_it_would_do_and_touches_no_other_owner(home: Path) -> None:

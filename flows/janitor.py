@@ -1,0 +1,27 @@
+"""What is past its time goes away: endpoints whose lease has lapsed, records that no retained generation shows."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from ragwright.index.vacuum import Vacuumed
+from ragwright.settings import load_settings
+from tasks.endpoints import reap_endpoints
+from tasks.index import vacuum_index
+
+
+@flow(name="janitor", flow_run_name="Clean up after index {index}")
+def janitor(index: str = "faq", keep: int | None = None) -> Vacuumed:
+    """Remove lapsed endpoints, and what an index no longer needs.
+
+    Args:
+        index: Name of the index.
+        keep: Generations that can still be read, the live one among them; none: as the settings say.
+    """
+    settings = load_settings(index=index)
+    reap_endpoints(settings)
+    return vacuum_index(settings, keep or settings.retention.generations)
+
+
+if __name__ == "__main__":
+    janitor()
