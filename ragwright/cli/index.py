@@ -85,9 +85,14 @@ def evaluate(
 def tell_started(session: Session, names: list[str], minutes: float) -> None:
     """Say which endpoints a verb started by itself, and when they stop."""
     if names:
+        they, stop, themselves, their, them = (
+            ("it", "stops", "itself", "its", "it")
+            if len(names) == 1
+            else ("they", "stop", "themselves", "their", "them")
+        )
         session.say(
-            f"Started {' and '.join(names)} on this machine; they stop by themselves {minutes:g} minutes after their "
-            "last use (`ragwright endpoints down` stops them now)."
+            f"Started {' and '.join(names)} on this machine; {they} {stop} by {themselves} {minutes:g} minutes after "
+            f"{their} last use (`ragwright endpoints down` stops {them} now)."
         )
 
 
