@@ -19,7 +19,7 @@ from ragwright.errors import CatalogError
 from ragwright.index.catalog import Begin, Catalog, Entry, Head, folder, now
 from ragwright.index.damage import DAMAGE, Damage
 from ragwright.index.lease import Fence, WriterLease
-from ragwright.index.plan import OPERATIONS, Plan
+from ragwright.index.plan import Plan
 from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import Settings
 from ragwright.stores import VectorStore
@@ -123,7 +123,12 @@ class Attempt:
     @cached_property
     def plan(self) -> Plan:
         """What it will send to the store, as written ahead."""
-        return Plan(self.table("plan.parquet"))
+        return Plan.from_table(self.table("plan.parquet"))
+
+    @cached_property
+    def same_as(self) -> int:
+        """The generation whose source, rules and space it shares, so that it shows the same; 0: there is none."""
+        return int(self.facts("source.json").get("same_as", 0))
 
     @cached_property
     def base_manifest(self) -> pa.Table | None:
@@ -157,7 +162,7 @@ class Attempt:
             if number < self.generation and self.catalog.begin_of(number).space == self.space:
                 plan = self.catalog.read_table(f"{folder(number)}/plan.parquet")
                 if plan is not None:
-                    found.append((number, Plan(plan.cast(OPERATIONS))))
+                    found.append((number, Plan.from_table(plan)))
         return found
 
 

@@ -44,9 +44,25 @@ OPERATIONS = pa.schema(
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything one attempt will send to the store, and what it leaves as it is (`OPERATIONS`)."""
+    """Everything one attempt will send to the store, and what it leaves as it is.
+
+    Attributes:
+        operations: Laid out as `OPERATIONS`.
+        unlisted: How many more records stay as they are.
+    """
 
     operations: pa.Table
+    unlisted: int = 0
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Plan:
+        """The inverse of `to_table`, but for the names of the records that stay as they are."""
+        return cls(table.cast(OPERATIONS), int((table.schema.metadata or {}).get(b"unlisted", 0)))
+
+    def to_table(self) -> pa.Table:
+        """What is written ahead: all that will be sent, and of what stays only the number, so that it costs nothing."""
+        sent = self.operations.filter(pc.not_equal(self.operations["op"], Op.KEEP))
+        return sent.replace_schema_metadata({"unlisted": str(self.counts()[Op.KEEP])})
 
     def of(self, *ops: Op) -> pa.Table:
         """The operations of some kinds."""
@@ -62,11 +78,18 @@ class Plan:
         found = dict.fromkeys(map(str, Op), 0)
         for item in self.operations["op"].value_counts().to_pylist():
             found[item["values"]] = item["counts"]
+        found[Op.KEEP] += self.unlisted
         return found
 
     @property
+    def shown(self) -> int:
+        """How many records the new generation shows."""
+        counts = self.counts()
+        return sum(counts[op] for op in (Op.KEEP, Op.INSERT, Op.REVIVE, Op.REWRITE))
+
+    @property
     def visible(self) -> pa.Table:
-        """The records that the new generation shows."""
+        """The listed records that the new generation shows."""
         return self.of(Op.KEEP, Op.INSERT, Op.REVIVE, Op.REWRITE)
 
 

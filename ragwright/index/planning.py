@@ -7,9 +7,10 @@ import logging
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ragwright.errors import NotVisibleYet
+from ragwright.errors import CatalogError, NotVisibleYet
 from ragwright.index.attempt import MANIFEST, Attempt
-from ragwright.index.plan import Op, Plan, known_records, needs_reading, read_back, reconcile
+from ragwright.index.catalog import folder
+from ragwright.index.plan import OPERATIONS, Op, Plan, known_records, needs_reading, read_back, reconcile
 from ragwright.index.staging import desired_lines
 from ragwright.index.writing import acknowledged
 
@@ -25,6 +26,8 @@ def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 
         visibility_timeout: Seconds to wait for what earlier attempts wrote to show.
         ask_store: Whether the attempt's space is there to be asked.
     """
+    if attempt.same_as and not attempt.earlier:
+        return _plan_nothing(attempt)
     lines = desired_lines(attempt, partitions)
     known = known_records(attempt.base_manifest, [plan.operations for _, plan in attempt.earlier])
     asked = needs_reading(known)
@@ -35,7 +38,16 @@ def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 
     known = attempt.damage.apply(known)
     plan = reconcile(known, lines["chunk_id"].combine_chunks(), base=attempt.begin.base, generation=attempt.generation)
     attempt.catalog.write_table(attempt.path("manifest.parquet"), _manifest(lines, plan))
-    attempt.catalog.write_table(attempt.path("plan.parquet"), plan.operations)
+    attempt.catalog.write_table(attempt.path("plan.parquet"), plan.to_table())
+    return plan
+
+
+def _plan_nothing(attempt: Attempt) -> Plan:
+    """Show what an earlier generation shows."""
+    if not attempt.catalog.copy(f"{folder(attempt.same_as)}/manifest.parquet", attempt.path("manifest.parquet")):
+        raise CatalogError(f"generation {attempt.same_as} has no manifest", place=f"index {attempt.catalog.index!r}")
+    plan = Plan(OPERATIONS.empty_table(), unlisted=len(attempt.table("manifest.parquet", columns=["part"])))
+    attempt.catalog.write_table(attempt.path("plan.parquet"), plan.to_table())
     return plan
 
 

@@ -111,6 +111,13 @@ class ScratchCatalog(Catalog):
         """Write to memory."""
         self._files[path] = data
 
+    def copy(self, path: str, to: str) -> bool:
+        """Copy from either to memory."""
+        data = self.read(path)
+        if data is not None:
+            self._files[to] = data
+        return data is not None
+
     def read(self, path: str) -> bytes | None:
         """What was written here, else what is below."""
         return self._files[path] if path in self._files else super().read(path)

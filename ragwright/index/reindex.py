@@ -169,7 +169,7 @@ def finish(
         generation=attempt.generation,
         published=not blocked,
         ledger=staged.ledger,
-        chunks=len(attempt.plan.visible),
+        chunks=attempt.plan.shown,
         embedded=written.embedded,
         written=written.written,
         gate=verdict,

@@ -1,8 +1,8 @@
 """From the source to staged rows: what changed, what is unfit, and whether it is safe to go on.
 
-Nothing here touches the vector store. The source is read once to hash its rows. If they are, in order, those of the
-live generation, that generation's verdicts hold and nothing is read again. Otherwise a second reading checks the rows,
-counts their terms, and stages (`rows/*.parquet`) those that the base generation does not show as they are.
+Nothing here touches the vector store. If the file's bytes are those of the live generation, or else its rows once they
+are read and hashed, that generation's verdicts hold and that is all. Otherwise a second reading checks the rows, counts
+their terms, and stages (`rows/*.parquet`) those that the base generation does not show as they are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from ragwright.chunking import MAX_SECTION_BYTES, TokenCounter, chunk_rows
 from ragwright.documents import QUARANTINE, ROWS, Rejected, row_hashes
 from ragwright.errors import CatalogError, GuardRefused, SourceError
-from ragwright.index.attempt import MANIFEST, Attempt
+from ragwright.index.attempt import MANIFEST, Attempt, manifest_of
 from ragwright.index.catalog import folder
 from ragwright.index.corpus import TermCounter
 from ragwright.progress import Progress, silent
@@ -117,11 +118,21 @@ def stage(
         QualityError: Too large a share of its rows is unfit, or all of them.
         GuardRefused: It lost more than half of the live rows, and nobody said that this is meant.
     """
-    rows, digest, records = _fingerprint(source, progress)
-    attempt.catalog.write_json(attempt.path("source.json"), {"digest": digest, "records": records})
-    if not attempt.damage and _same_as_live(attempt, digest):
-        return _restage_live(attempt, rows, records, source)
-    return _Pass(attempt, source, make_gate(), options).run(digest, progress)
+    before = {} if attempt.damage else _live_source(attempt)
+    facts: dict[str, Any] = {"file": source.digest()}
+    if facts["file"] == before.get("file"):
+        facts = before
+    else:
+        facts["digest"], facts["records"] = _fingerprint(source, progress)
+        # Or a later run would take these rows for those of the file's other bytes.
+        if source.digest() != facts["file"]:
+            raise _changed(source)
+    same = facts["digest"] == before.get("digest")
+    facts["same_as"] = attempt.begin.live if same else 0
+    attempt.catalog.write_json(attempt.path("source.json"), facts)
+    if same:
+        return _restage_live(attempt, facts["records"], source)
+    return _Pass(attempt, source, make_gate(), options).run(facts["digest"], progress)
 
 
 def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, settings: ChunkingSettings) -> int:
@@ -139,8 +150,10 @@ def desired_lines(attempt: Attempt, partitions: int) -> pa.Table:
 
     Lines of unchanged rows come from the base's manifest, with the row's number of today.
     """
-    rows = attempt.table("source.parquet")
     columns = ["row", "row_key", "row_hash", "part", "parts", "chunk_id"]
+    if attempt.same_as:
+        return manifest_of(attempt.catalog, attempt.same_as).select(columns)
+    rows = attempt.table("source.parquet")
     lines = [
         attempt.table(f"chunks/{number:05d}.parquet", columns=columns).select(columns) for number in range(partitions)
     ]
@@ -183,11 +196,7 @@ class _Pass:
             progress("checking rows", digest.records, None)
         self._stage(self._fresh.rest())
         if digest.value != expected:
-            raise SourceError(
-                "the source changed while it was read",
-                place=self._source.place,
-                hint="Run again once nobody writes it; replace a file by renaming a finished one to its name.",
-            )
+            raise _changed(self._source)
         bad = pa.concat_tables(quarantined).sort_by("row")
         return self._conclude(pa.concat_tables(good), bad, pa.concat_tables(warnings))
 
@@ -248,45 +257,43 @@ class _Digest:
         return self._hash.hexdigest()
 
 
-def _fingerprint(source: Source, progress: Progress) -> tuple[pa.Table, str, int]:
-    """Rows with their hashes (`SOURCE`), a digest of every record in order, and the number of records."""
-    digest, parts = _Digest(), []
+def _fingerprint(source: Source, progress: Progress) -> tuple[str, int]:
+    """A digest of every record in order, and the number of records."""
+    digest = _Digest()
     for partition in source.partitions():
-        hashes = row_hashes(partition.rows)
-        digest.add(partition, hashes)
-        columns = [partition.rows["row"], partition.rows["row_key"], pa.array(hashes, pa.string())]
-        parts.append(pa.table(columns, schema=SOURCE))
+        digest.add(partition, row_hashes(partition.rows))
         progress("reading rows", digest.records, None)
-    return pa.concat_tables(parts), digest.value, digest.records
+    return digest.value, digest.records
 
 
-def _same_as_live(attempt: Attempt, digest: str) -> bool:
-    """Whether the live generation was made from the same records, under the same rules, in this space."""
+def _changed(source: Source) -> SourceError:
+    return SourceError(
+        "the source changed while it was read",
+        place=source.place,
+        hint="Run again once nobody writes it; replace a file by renaming a finished one to its name.",
+    )
+
+
+def _live_source(attempt: Attempt) -> dict[str, Any]:
+    """What was read for the live generation, if it was checked by the same rules and lives in this space."""
     live = attempt.begin.live
-    if not live or live != attempt.begin.base:
-        return False
-    before = attempt.catalog.read_json(f"{folder(live)}/source.json") or {}
-    return before.get("digest") == digest and attempt.catalog.begin_of(live).rules == attempt.begin.rules
+    if not live or live != attempt.begin.base or attempt.catalog.begin_of(live).rules != attempt.begin.rules:
+        return {}
+    return attempt.catalog.read_json(f"{folder(live)}/source.json") or {}
 
 
-def _restage_live(attempt: Attempt, rows: pa.Table, records: int, source: Source) -> Staged:
+def _restage_live(attempt: Attempt, records: int, source: Source) -> Staged:
     """Take over the live generation's verdicts on the same source."""
-    shown = rows.filter(_shown_by(attempt.live_manifest, rows))
-    # Of two rows with the same key and content the live generation shows one, and its quarantine names the other.
-    tables = {}
+    live = attempt.begin.live
     for name in ("quarantine.parquet", "warnings.parquet", "statistics.parquet"):
-        table = attempt.catalog.read_table(f"{folder(attempt.begin.live)}/{name}")
-        if table is None:
-            raise CatalogError(
-                f"{name!r} of generation {attempt.begin.live} is missing", place=attempt.catalog.location
-            )
-        attempt.catalog.write_table(attempt.path(name), table)
-        tables[name] = table
-    bad = tables["quarantine.parquet"]
-    shown = shown.filter(pc.invert(pc.is_in(shown["row"], bad["row"].combine_chunks())))
-    attempt.catalog.write_table(attempt.path("source.parquet"), shown)
-    ledger = _account(attempt, shown, source_rows=records, quarantined=len(bad))
-    return Staged(ledger, 0, tuple(source.notices), _by_rule(bad), _by_rule(tables["warnings.parquet"]))
+        if not attempt.catalog.copy(f"{folder(live)}/{name}", attempt.path(name)):
+            raise CatalogError(f"{name!r} of generation {live} is missing", place=attempt.catalog.location)
+    bad, odd = attempt.table("quarantine.parquet"), attempt.table("warnings.parquet")
+    parts = attempt.catalog.read_table(f"{folder(live)}/manifest.parquet", columns=["part"])
+    rows = 0 if parts is None else pc.sum(pc.equal(parts["part"], 0)).as_py()
+    ledger = Ledger(records, added=0, updated=0, unchanged=rows, removed=0, quarantined=len(bad))
+    ledger.check(rows)
+    return Staged(ledger, 0, tuple(source.notices), _by_rule(bad), _by_rule(odd))
 
 
 def _shown_by(manifest: pa.Table | None, rows: pa.Table) -> pa.Array:

@@ -384,3 +384,32 @@ def test_the_tutorials_faq_keeps_its_oddities() -> None:
     lengths = [len(str(row["answer"])) for row in rows]
     assert (min(lengths), max(lengths)) == (46, 1_779)
     assert not any("\u00a0" in f"{row['question']}{row['answer']}" for row in rows)
+
+
+def test_a_digest_stands_for_the_bytes_and_how_they_are_read(tmp_path: Path) -> None:
+    def digest(name: str, text: str, **settings: object) -> str:
+        path = tmp_path / name
+        path.write_text(text)
+        with open_source(path, SourceSettings(**settings)) as source:  # type: ignore[arg-type]
+            return source.digest()
+
+    text = "question,answer,other\na,b,c\n"
+    same = digest("one.csv", text)
+    assert digest("two.csv", text, partition_rows=1, timeout_seconds=1) == same
+    others = [
+        digest("three.csv", text + "\n"),
+        digest("four.csv", text, answer_column="other"),
+        digest("five.csv", text, metadata_columns=("other",)),
+        digest("six.csv", text, encoding="latin-1"),
+        digest("seven.tsv", text.replace(",", "\t")),
+    ]
+    assert len({same, *others}) == 6
+
+
+def test_a_source_that_is_gone_has_no_digest(tmp_path: Path) -> None:
+    path = tmp_path / "faq.csv"
+    path.write_text("question,answer\na,b\n")
+    with open_source(path, SourceSettings()) as source:
+        path.unlink()
+        with pytest.raises(SourceError, match=r"cannot be read any more.*faq\.csv|faq\.csv.*cannot be read any more"):
+            source.digest()
