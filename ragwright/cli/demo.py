@@ -73,4 +73,5 @@ def _print(out: Console, report: str) -> None:
     from rich.markdown import Markdown
 
     out.print(Markdown(report))
-    out.print('Next: ragwright ask "Which instances can I use for spot training?"', markup=False)
+    program = os.path.relpath(sys.argv[0])
+    out.print(f'Next: {program} ask "Which instances can I use for spot training?"', markup=False)
