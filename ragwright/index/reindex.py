@@ -12,7 +12,7 @@ from typing import Any
 from ragwright.chunking import chunker_fingerprint, max_question_tokens
 from ragwright.documents import Fingerprint
 from ragwright.embedding import Embedder, open_embedder
-from ragwright.errors import GateBlocked
+from ragwright.errors import GateBlocked, RagwrightError
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.audit import examine_space
 from ragwright.index.catalog import now
@@ -204,8 +204,11 @@ def concluding(settings: Settings, generation: int) -> Iterator[None]:
     except GateBlocked:
         raise
     except BaseException as error:
-        with opened(settings, generation) as attempt:
-            conclude(attempt, "failed", error={"type": type(error).__name__, "message": str(error)})
+        try:
+            with opened(settings, generation) as attempt:
+                conclude(attempt, "failed", error={"type": type(error).__name__, "message": str(error)})
+        except RagwrightError as unwritable:
+            log.warning("why generation %d failed could not be written down: %s", generation, unwritable)
         raise
 
 
