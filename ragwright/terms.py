@@ -16,6 +16,7 @@ from ragwright.errors import CatalogError
 
 # Scripts written without spaces give one term a character; everything else one term a run of letters and digits.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
+_ASCII_GAPS = {code: " " for code in range(128) if not chr(code).isalnum() and chr(code) != "'"}
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W_])|(?<=[。！？])|\s*\n\s*")  # noqa: RUF001
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|Dr|Mr|Mrs|Ms|No|St|Inc|Ltd|[A-Z]))\.$")
@@ -87,6 +88,28 @@ def terms(text: str) -> list[str]:
     return [stem(word) for word in words(text) if word not in STOPWORDS]
 
 
+class Vocabulary(dict[str, str]):
+    """Remembers the stem of each word it meets, empty for a stopword, so that many texts cost little more than one."""
+
+    def __missing__(self, word: str) -> str:
+        found = self[word] = "" if word in STOPWORDS else stem(word)
+        return found
+
+    def terms(self, text: str) -> set[str]:
+        """What `terms` finds, without order or repeats."""
+        if not text.isascii():
+            found = set(words(text))
+        else:
+            found = set(text.lower().translate(_ASCII_GAPS).split())
+            if "'" in text:
+                # The gaps leave apostrophes wherever they are; a word has one at most, and letters after it.
+                quoted = {word for word in found if "'" in word}
+                found = found.difference(quoted).union(*map(_WORD.findall, quoted))
+        stems = set(map(self.__getitem__, found))
+        stems.discard("")
+        return stems
+
+
 def numbers(text: str) -> set[str]:
     """Every number in a text, digits or English words, without thousands separators: `{"1779", "3.5"}`."""
     normal = unicodedata.normalize("NFKC", text)
@@ -123,9 +146,9 @@ class CorpusStatistics:
     def from_texts(cls, texts: Iterable[str]) -> CorpusStatistics:
         """Count the terms of each text once; memory is bounded by the vocabulary."""
         counts: Counter[str] = Counter()
-        documents = 0
+        documents, vocabulary = 0, Vocabulary()
         for text in texts:
-            counts.update(set(terms(text)))
+            counts.update(vocabulary.terms(text))
             documents += 1
         return cls(documents, dict(counts))
 

@@ -6,19 +6,19 @@ from collections import Counter
 
 import pyarrow as pa
 
-from ragwright.terms import CorpusStatistics, terms
+from ragwright.terms import CorpusStatistics, Vocabulary
 
 
 class TermCounter:
     """Counts in how many rows each term occurs; memory is bounded by the vocabulary."""
 
     def __init__(self) -> None:
-        self._rows, self._counts = 0, Counter[str]()
+        self._rows, self._counts, self._vocabulary = 0, Counter[str](), Vocabulary()
 
     def add(self, rows: pa.Table) -> None:
         """Count a partition (`documents.ROWS`)."""
         for question, answer in zip(rows["question"].to_pylist(), rows["answer"].to_pylist(), strict=True):
-            self._counts.update(set(terms(f"{question}\n{answer}")))
+            self._counts.update(self._vocabulary.terms(f"{question}\n{answer}"))
         self._rows += len(rows)
 
     def statistics(self) -> CorpusStatistics:

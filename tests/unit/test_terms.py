@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ragwright.errors import CatalogError
-from ragwright.terms import CorpusStatistics, content_words, numbers, sentences, stem, terms, words
+from ragwright.terms import CorpusStatistics, Vocabulary, content_words, numbers, sentences, stem, terms, words
 
 
 @pytest.mark.parametrize(
@@ -97,3 +97,13 @@ def test_statistics_come_back_from_a_table_as_they_went_in(texts: list[str]) -> 
 def test_a_table_of_something_else_is_refused() -> None:
     with pytest.raises(CatalogError, match="not corpus statistics"):
         CorpusStatistics.from_table(pa.table({"term": ["a"]}))
+
+
+_LETTERS = st.sampled_from("aBé7_' ’-.\n") | st.characters()  # noqa: RUF001
+_TEXTS = st.text(_LETTERS) | st.sampled_from(("isn't it's a's' 'tis", "a'b'c", "runs running"))
+
+
+@given(st.lists(_TEXTS))
+def test_a_vocabulary_finds_the_terms_of_each_text(texts: list[str]) -> None:
+    vocabulary = Vocabulary()
+    assert [vocabulary.terms(text) for text in texts] == [set(terms(text)) for text in texts]
