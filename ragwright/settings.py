@@ -136,6 +136,18 @@ class RetentionSettings(Section):
     generations: int = Field(5, ge=1, description="Generations that can still be read, the live one among them.")
 
 
+class WriterSettings(Section):
+    """The right to write an index, held by one run at a time."""
+
+    lease_seconds: float = Field(
+        30,
+        ge=8,
+        le=3_600,
+        description="How long the right outlives its holder's last sign of life; after a crash on another machine the "
+        "next run waits as long. One request to the store may take a third of it.",
+    )
+
+
 class EvaluationSettings(Section):
     """What a generation is measured with."""
 
@@ -172,6 +184,7 @@ class Settings(BaseSettings):
     answering: AnsweringSettings = AnsweringSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     retention: RetentionSettings = RetentionSettings()
+    writer: WriterSettings = WriterSettings()
     retry: RetryPolicy = RetryPolicy()
 
     @property

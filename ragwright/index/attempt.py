@@ -191,6 +191,7 @@ def start(
     rules: str,
     epoch: int,
     retry: RetryPolicy = ONCE,
+    request_timeout: float = 10.0,
 ) -> Attempt:
     """Take the next generation's number and decide where its records go."""
     head = catalog.head()
@@ -212,7 +213,7 @@ def start(
             rules=rules,
         )
 
-    return Attempt(catalog, store, catalog.allocate(make), Fence(catalog, epoch), retry)
+    return Attempt(catalog, store, catalog.allocate(make), Fence(catalog, epoch), retry, request_timeout)
 
 
 def reopen(
@@ -222,10 +223,11 @@ def reopen(
     lease: WriterLease | None = None,
     *,
     retry: RetryPolicy = ONCE,
+    request_timeout: float = 10.0,
 ) -> Attempt:
     """Open an attempt that another process, or another stage, began."""
     begin = catalog.begin_of(generation)
-    return Attempt(catalog, store, begin, Fence(catalog, begin.epoch, lease), retry)
+    return Attempt(catalog, store, begin, Fence(catalog, begin.epoch, lease), retry, request_timeout)
 
 
 def _place(

@@ -365,8 +365,12 @@ class Catalog:
 
     def attempts(self, *, after: int = 0) -> list[int]:
         """Numbers of all attempts greater than `after`, ascending."""
-        numbers = (self.generation_of(name) for name in self._generation_folders())
-        return sorted(number for number in numbers if number > after)
+        numbers = sorted(self.generation_of(name) for name in self._generation_folders())
+        return [number for number in numbers if number > after and self._has_begun(number)]
+
+    def _has_begun(self, generation: int) -> bool:
+        # On a disk a folder is made before its first file, and stays when the writer of that file was killed.
+        return self.location.startswith("s3://") or self.exists(f"{folder(generation)}/begin.json")
 
     def begin_of(self, generation: int) -> Begin:
         """What an attempt set out to do.

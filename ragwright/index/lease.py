@@ -32,6 +32,14 @@ SKEW = timedelta(seconds=2)
 """How far clocks of machines that write one index may be apart; NTP keeps them well within."""
 
 
+def longest_request(ttl: float) -> float:
+    """Seconds that one request to the store may take under a lease of `ttl` seconds.
+
+    It is renewed after a third of them, so at least two thirds are left while its holder is alive.
+    """
+    return ttl / 3
+
+
 def process_identity() -> dict[str, Any]:
     """Enough to tell, on the same machine, whether a process still runs: a reused pid has another start time."""
     try:
@@ -106,6 +114,11 @@ class WriterLease:
             except RagwrightError as failure:
                 log.warning("the writer lease could not be given back and lapses by itself: %s", failure)
         self._valid_until = 0.0
+
+    @property
+    def longest_request(self) -> float:
+        """Seconds that one request to the store may take."""
+        return longest_request(self._ttl)
 
     def remaining(self) -> float:
         """Seconds for which requests may still be sent."""

@@ -15,8 +15,9 @@ from ragwright.embedding import Embedder, open_embedder
 from ragwright.errors import GateBlocked, RagwrightError
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.audit import examine_space
-from ragwright.index.catalog import now
-from ragwright.index.lease import WriterLease
+from ragwright.index.catalog import folder, now
+from ragwright.index.lease import WriterLease, longest_request
+from ragwright.index.leftovers import remove, unfinished_files
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
 from ragwright.index.staging import Ledger, Staged, StageOptions, chunk_partition, stage
@@ -102,16 +103,17 @@ def writer_lease(settings: Settings, run_id: str = "") -> WriterLease:
 
     A local store's requests die with their process, so a dead holder there may be replaced at once.
     """
-    return WriterLease(
-        open_catalog(settings), run_id=run_id, trust_dead=settings.store_spec.startswith(("lancedb:", "memory:"))
-    )
+    trust_dead = settings.store_spec.startswith(("lancedb:", "memory:"))
+    ttl = settings.writer.lease_seconds
+    return WriterLease(open_catalog(settings), run_id=run_id, ttl=ttl, trust_dead=trust_dead)
 
 
 @contextmanager
 def opened(settings: Settings, generation: int, lease: WriterLease | None = None) -> Iterator[Attempt]:
     """An attempt that an earlier stage began, with live adapters."""
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        yield reopen(catalog, store, generation, lease, retry=settings.retry)
+        within = longest_request(settings.writer.lease_seconds)
+        yield reopen(catalog, store, generation, lease, retry=settings.retry, request_timeout=within)
 
 
 def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch: int) -> int:
@@ -119,7 +121,18 @@ def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch
     made_with = index_fingerprint(settings, embedder)
     rules = quality_rules(settings, embedder)
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        attempt = start(catalog, store, request, fingerprint=made_with, rules=rules, epoch=epoch, retry=settings.retry)
+        attempt = start(
+            catalog,
+            store,
+            request,
+            fingerprint=made_with,
+            rules=rules,
+            epoch=epoch,
+            retry=settings.retry,
+            request_timeout=longest_request(settings.writer.lease_seconds),
+        )
+        for number in range(attempt.begin.live, attempt.generation):
+            remove(unfinished_files(catalog, folder(number)))
         attempt.send(lambda store: store.ensure_space(attempt.space, made_with.dimension))
         return attempt.generation
 

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from ragwright.errors import CatalogError
 from ragwright.index.catalog import HEAD_TTL, Catalog, Head, folder
 from ragwright.index.lease import Fence, WriterLease
+from ragwright.index.leftovers import remove, unfinished_files
 from ragwright.progress import Progress, silent
 from ragwright.stores import VectorStore
 
-_REQUEST_TIMEOUT = 10.0
 _BATCH = 20_000
 # What stages hand to each other; nobody asks for it once the generation, or a later one, is live.
 _STAGED = re.compile(r"(rows|chunks|written)/.*|source\.parquet")
@@ -62,24 +62,27 @@ def vacuum(
         return Vacuumed(0, 0, 0, 0)
     fence = Fence(catalog, lease.epoch, lease)
     retained = retained_generations(catalog, head, keep)
+    unfinished = unfinished_files(catalog)
     time.sleep(settle)
-    files = sum(_drop(catalog, name) for name in _expired_files(catalog, head, retained))
+    # Writing a file takes far less than that: what is still unfinished was left by a writer that died.
+    files = remove(unfinished)
+    files += sum(_drop(catalog, name) for name in _expired_files(catalog, head, retained))
     spaces = {entry.space for entry in head.published() if entry.generation in retained}
     records = 0
     for space in sorted(spaces):
         floor = min(e.generation for e in head.published() if e.space == space and e.generation in retained)
         for ids in _ended(store, space, floor):
-            fence.check(_REQUEST_TIMEOUT)
+            fence.check(lease.longest_request)
             store.delete(space, ids)
             records += len(ids)
             progress("removing records", records, None)
-        fence.check(_REQUEST_TIMEOUT)
+        fence.check(lease.longest_request)
         store.optimise(space)
     dropped = 0
-    unfinished = {catalog.begin_of(number).space for number in catalog.attempts(after=head.live)}
+    still_wanted = {catalog.begin_of(number).space for number in catalog.attempts(after=head.live)}
     for space in store.spaces():
-        if is_space_of(catalog.index, space) and space not in spaces | unfinished:
-            fence.check(_REQUEST_TIMEOUT)
+        if is_space_of(catalog.index, space) and space not in spaces | still_wanted:
+            fence.check(lease.longest_request)
             store.drop_space(space)
             dropped += 1
     return Vacuumed(min(retained), records, dropped, files)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """For browsers: nothing is fetched and no script runs, whatever the indexed texts contain."""
 
+_DRAFT = "."
 _STYLE = r"""
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 1100px; margin: 2rem auto;
   padding: 0 1rem; }
@@ -82,11 +83,15 @@ def write_data_docs(report: QualityReport, folder: Path, *, name: str, keep: int
         _write(page, _offline(_render(report, slug, now), title=f"{name}, {summary['time']}"))
         # A run is in the index once its summary is there, so the summary comes after the page.
         _write(page.with_suffix(".json"), json.dumps(summary, ensure_ascii=False))
-        summaries = sorted(runs.glob("*.json"), reverse=True)
-        for old in summaries[keep:]:
-            old.unlink(missing_ok=True)
-            old.with_suffix(".html").unlink(missing_ok=True)
-        _write(folder / "index.html", _index(summaries[:keep]))
+        summaries = sorted((path for path in runs.glob("*.json") if not _is_draft(path)), reverse=True)[:keep]
+        # Besides old runs this removes what a killed one left: a page without its summary, and drafts of either.
+        kept = {path.stem for path in summaries}
+        for path in runs.iterdir():
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
+        for path in filter(_is_draft, folder.iterdir()):
+            path.unlink(missing_ok=True)
+        _write(folder / "index.html", _index(summaries))
     except OSError as error:
         if is_disk_full(error):
             raise StorageFull("no room for the Data Docs", place=str(folder), hint="Free some space.") from error
@@ -176,9 +181,13 @@ def _page(title: str, body: str) -> str:
     )
 
 
+def _is_draft(path: Path) -> bool:
+    return path.name.startswith(_DRAFT)
+
+
 def _write(path: Path, text: str) -> None:
     """Replace a file as a whole: a reader never sees half a page."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_DRAFT, suffix=path.suffix)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

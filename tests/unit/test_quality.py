@@ -295,6 +295,21 @@ def test_data_docs_show_the_last_runs_offline_and_escaped(tmp_path: Path) -> Non
         assert "default-src 'none'" in text
 
 
+def test_what_a_killed_run_left_of_its_data_docs_is_passed_over_and_goes(tmp_path: Path) -> None:
+    def write() -> Path:
+        gate = QualityGate(QualitySettings())
+        gate.check(table([("q", "fine")]))
+        return write_data_docs(gate.finish(), tmp_path, name="faq")
+
+    write()
+    left = [tmp_path / "runs" / ".draft.json", tmp_path / "runs" / "2026-no-summary.html", tmp_path / ".draft.html"]
+    for path in left:
+        path.write_text("ha")
+    index = write()
+    assert index.read_text("utf-8").count('href="runs/') == 2
+    assert [path for path in left if path.exists()] == []
+
+
 def test_merged_results_count_all_partitions_and_are_json() -> None:
     gate = QualityGate(QualitySettings())
     for first in range(0, 60, 10):
