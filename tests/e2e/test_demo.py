@@ -1,0 +1,68 @@
+"""`ragwright demo`: one command for a newcomer, who keeps nothing running afterwards."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine, Done
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # seconds; models may have to be fetched first
+
+SAMPLE = 10
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> CommandLine:
+    return CommandLine(tmp_path_factory.mktemp("demo"), {"RAGWRIGHT_MODEL_CACHE": str(model_cache)})
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A run, and the processes that were seen while it lasted."""
+
+    done: Done
+    seen: set[str]
+
+
+@pytest.fixture(scope="module")
+def watched(shell: CommandLine) -> Watched:
+    seen: set[str] = set()
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(shell.run, "demo", "--sample", str(SAMPLE), "--json", timeout=550)
+        while not run.done():
+            seen.update(shell.processes())
+            time.sleep(1)
+        return Watched(run.result(), seen)
+
+
+def test_it_reports_what_it_did_with_sample_answers(watched: Watched) -> None:
+    report = watched.done.value
+    ledger = report["reindex"]["ledger"]
+    assert ledger["source_rows"] == ledger["added"] >= 120
+    assert report["reindex"]["published"]
+    results = report["evaluation"]["results"]
+    assert report["evaluation"]["questions"] == len(results) == SAMPLE
+    assert report["evaluation"]["hit_at_5"] > 0.5
+    text = report["markdown"]
+    assert "Generation 1: live" in text
+    shown = [result for result in results if result["question"] in text]
+    assert {result["answerable"] for result in shown} == {True, False}
+    assert any(result["answer"][:40] in text for result in shown if not result["abstained"])
+
+
+def test_it_leaves_no_process_behind(watched: Watched, shell: CommandLine) -> None:
+    assert watched.done.code == 0
+    for kind in ("flows.pipeline", "prefect.server", "ragwright.serving --name minilm-demo", "--name smollm2-demo"):
+        assert any(kind in command for command in watched.seen), kind
+    assert shell.processes() == []
+    assert shell.run("endpoints", "ls", "--json").value == []
+
+
+def test_the_index_it_made_stays(watched: Watched, shell: CommandLine) -> None:
+    assert watched.done.code == 0
+    written = {path.name for path in (shell.home / "catalog/faq/log").iterdir()}
+    assert written == {"00000001.json"}
