@@ -143,10 +143,10 @@ class Attempt:
         return manifest_of(self.catalog, self.begin.live)
 
     @cached_property
-    def follows_rollback(self) -> bool:
-        """Whether the log's last entry, when it began, took readers back to an older generation."""
-        entries = self.catalog.head().entries[: self.begin.head]
-        return bool(entries) and entries[-1].kind == "rollback"
+    def succeeds_abandoned(self) -> bool:
+        """Whether a generation after its base was published in its space and then given up by a rollback."""
+        published = {entry.generation for entry in self.catalog.head().entries}
+        return any(number in published for number, _ in self.earlier)
 
     @cached_property
     def damage(self) -> Damage:

@@ -31,6 +31,7 @@ def verify_candidate(attempt: Attempt, *, whole_up_to: int = WHOLE_UP_TO, timeou
     Raises:
         NotVisibleYet: Writes were acknowledged but reads do not show them within `timeout` seconds.
         StoreError: The store shows something else; the candidate must not be published.
+        LeaseLost: It shows something else because others may be writing.
     """
     plan, store, space = attempt.plan, attempt.store, attempt.space
     written = plan.of(Op.INSERT, Op.REVIVE, Op.REWRITE, Op.MARK)
@@ -39,6 +40,7 @@ def verify_candidate(attempt: Attempt, *, whole_up_to: int = WHOLE_UP_TO, timeou
     store.wait_visible(space, present=touched, absent=deleted, timeout=timeout)
     deadline, pause = time.monotonic() + timeout, 0.05
     while wrong := _wrong(attempt, written):
+        attempt.guard()  # what others wrote since they took over is nothing to wait for
         if time.monotonic() > deadline:
             raise NotVisibleYet(
                 f"{len(wrong)} records do not show what was written to them, such as {wrong[0]!r}",
@@ -56,6 +58,7 @@ def verify_candidate(attempt: Attempt, *, whole_up_to: int = WHOLE_UP_TO, timeou
     missing = promised.filter(pc.invert(pc.is_in(promised, found)))
     extra = found.filter(pc.invert(pc.is_in(found, promised)))
     if len(missing) or len(extra) or len(found) != len(promised):
+        attempt.guard()  # nor is it the store's fault
         raise StoreError(
             f"generation {attempt.generation} should show {len(promised)} records and shows {len(found)}: "
             f"missing {missing.to_pylist()[:3]}, not promised {extra.to_pylist()[:3]}",

@@ -115,8 +115,9 @@ def _read_notes(catalog: Catalog, generation: int, names: Sequence[str]) -> list
 def retire(attempt: Attempt) -> Written:
     """End, revive, rewrite and delete records as planned; repeating it changes nothing."""
     plan, space = attempt.plan, attempt.space
-    if attempt.follows_rollback and plan.ids(Op.REVIVE, Op.REWRITE, Op.DELETE):
-        # A reader that saw the log just before the rollback may still read what these records showed then.
+    if attempt.succeeds_abandoned and plan.ids(Op.REVIVE, Op.REWRITE, Op.MARK, Op.DELETE):
+        # A reader that saw the log just before the rollback may still be at the generation that was given up. To mark
+        # again what that one had ended would show it there, too.
         time.sleep(HEAD_TTL + 1)
     written = 0
     rewrites = plan.ids(Op.REWRITE)
