@@ -19,7 +19,7 @@ KNOWN = pa.schema(
         ("born", pa.int64()),
         ("died", pa.int64()),
         ("seen", pa.bool_()),  # read back from the store, or vouched for by a published manifest
-        ("touched", pa.bool_()),  # an attempt after the base planned to write its `died`
+        ("touched", pa.bool_()),  # an attempt after the base planned to write its `died`, or found it to be wrong
         ("doomed", pa.bool_()),  # an attempt after the base planned to delete it
     ]
 )
@@ -35,6 +35,7 @@ class Op(StrEnum):
     REWRITE = "rewrite"  # write the stored record again, so that a delete still on its way cannot win
     MARK = "mark"  # died = this generation
     DELETE = "delete"
+    LOST = "lost"  # nothing is sent: it should be there and is not as it should be; later attempts must look again
 
 
 OPERATIONS = pa.schema(
@@ -116,7 +117,7 @@ def known_records(manifest: pa.Table | None, attempts: Iterable[pa.Table]) -> pa
             [plan.filter(pc.is_in(plan["op"], pa.array(ops)))["record_id"].combine_chunks() for plan in plans]
             or [pa.array([], pa.string())]
         )
-        for ops in (["mark", "revive", "rewrite"], ["delete"])
+        for ops in (["mark", "revive", "rewrite", "lost"], ["delete"])
     )
     known = known.set_column(5, "touched", pc.is_in(known["record_id"], touched))
     return known.set_column(6, "doomed", pc.is_in(known["record_id"], doomed))
@@ -188,6 +189,7 @@ def reconcile(known: pa.Table, desired: pa.Array, *, base: int, generation: int)
     # is not there costs nothing.
     op[~kept & (born > base)] = Op.DELETE
     op[~kept & seen & (born <= base) & (touched | current)] = Op.MARK
+    op[~seen & (born <= base)] = Op.LOST
 
     acted = op != ""
     existing = known.filter(pa.array(acted))

@@ -162,4 +162,4 @@ def test_an_insert_that_is_not_seen_is_embedded_again_under_a_new_id() -> None:
 
 def test_history_is_left_alone() -> None:
     plan = reconcile(known(("a.1", "a", 1, 3, True, False, False)), pa.array(["a"]), base=5, generation=7)
-    assert plan.counts() == {"keep": 0, "insert": 1, "revive": 0, "rewrite": 0, "mark": 0, "delete": 0}
+    assert plan.counts() == {"keep": 0, "insert": 1, "revive": 0, "rewrite": 0, "mark": 0, "delete": 0, "lost": 0}

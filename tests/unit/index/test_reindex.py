@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from small_index import FAQ, Write, run, shown
 
 from ragwright.documents import Match
 from ragwright.embedding import open_embedder
 from ragwright.errors import CatalogError, FingerprintMismatch, GuardRefused, QualityError, SourceError, StoreError
 from ragwright.index import reindex as stages
-from ragwright.index.attempt import ReindexRequest, manifest_of, open_catalog
+from ragwright.index.attempt import open_catalog
 from ragwright.index.reader import IndexReader
-from ragwright.index.reindex import ReindexReport, reindex
 from ragwright.settings import Settings
 from ragwright.stores import open_store
-
-FAQ = [(f"What is thing number {n}?", f"Thing {n} is the one that comes after thing {n - 1}.") for n in range(12)]
-
-Write = Callable[[list[tuple[str, str]]], str]
-
-
-def run(settings: Settings, source: str, **options: object) -> ReindexReport:
-    return reindex(settings, ReindexRequest(source=source, **options))
-
-
-def shown(settings: Settings) -> dict[int, tuple[str, str]]:
-    """What a reader at the head sees of every row, by today's row number."""
-    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        head = catalog.head().last
-        assert head is not None
-        lines = manifest_of(catalog, head.generation).to_pylist()
-        records = {
-            record["record_id"]: record
-            for batch in store.scan(head.space, as_of=head.generation)
-            for record in batch.to_pylist()
-        }
-    assert {line["record_id"] for line in lines} == set(records)
-    return {line["row"]: (records[line["record_id"]]["question"], records[line["record_id"]]["text"]) for line in lines}
 
 
 def search(settings: Settings, question: str, *, embedding: Settings | None = None) -> tuple[Match, ...]:
@@ -78,7 +53,7 @@ def test_a_change_costs_what_changed(settings: Settings, write_faq: Write) -> No
     ledger = report.ledger
     assert (ledger.added, ledger.updated, ledger.unchanged, ledger.removed) == (1, 1, 10, 1)
     assert report.embedded == 2
-    assert report.plan == {"keep": 10, "insert": 2, "revive": 0, "rewrite": 0, "mark": 2, "delete": 0}
+    assert report.plan == {"keep": 10, "insert": 2, "revive": 0, "rewrite": 0, "mark": 2, "delete": 0, "lost": 0}
     assert shown(settings) == dict(enumerate(changed))
 
 
