@@ -57,3 +57,11 @@ def test_a_source_that_changes_while_it_is_read_is_refused(
         with pytest.raises(SourceError, match=r"faq\.csv.*changed while it was read"):
             run(settings, source)
     assert run(settings, source).ledger.added == 12
+
+
+def test_a_source_of_several_partitions_is_the_same_however_they_are_cut(settings: Settings, write_faq: Write) -> None:
+    for size in (5, 5, 7, 100):
+        cut = settings.model_copy(update={"source": SourceSettings(partition_rows=size)})
+        changed = [*FAQ[:-1], (FAQ[-1][0], f"Read {size} rows at a time.")]
+        assert run(cut, write_faq(changed)).ledger.source_rows == 12
+        assert run(cut, write_faq(changed)).embedded == 0
