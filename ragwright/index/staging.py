@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +33,8 @@ SOURCE = pa.schema([("row", pa.int64()), ("row_key", pa.string()), ("row_hash", 
 
 # Losing a few rows of a small FAQ is an edit, not an accident.
 _HANDFUL = 5
+# Rows that are known are checked in larger partitions, of this much text.
+_CHECKED_BYTES = 2**25
 # A section's own text and the record's numbers and ids share the store's limit with the row's columns.
 _MAX_ROW_BYTES = MAX_METADATA_BYTES - MAX_SECTION_BYTES - 1_024
 
@@ -177,22 +178,32 @@ class _Pass:
         self._fresh = _Coalescer(options.partition_rows)
         self._terms = TermCounter()
         self._partitions = 0
+        begin, catalog = attempt.begin, attempt.catalog
+        # Rows that the live generation shows passed the same rules before, if it was checked by the same.
+        self._trusting = bool(begin.live) and catalog.begin_of(begin.live).rules == begin.rules
+        self._live = _rows_of(attempt.live_manifest if self._trusting else None)
+        self._base = self._live if self._trusting and begin.live == begin.base else _rows_of(attempt.base_manifest)
 
     def run(self, expected: str, progress: Progress) -> Staged:
         good, quarantined, warnings = [], [], []
         digest = _Digest()
-        for partition in self._source.partitions():
+        partitions = self._source.partitions()
+        for partition in _merged(partitions) if self._trusting else partitions:
             hashes = row_hashes(partition.rows)
             digest.add(partition, hashes)
             rows = partition.rows.append_column("row_hash", pa.array(hashes, pa.string())).cast(STAGED)
-            trusted = self._trusted(rows).to_numpy(zero_copy_only=False)
-            checked = self._gate.check(partition.rows, partition.rejected, trusted=trusted)
+            trusted = _shown_by(self._live, rows)
+            shown = trusted if self._base is self._live else _shown_by(self._base, rows)
+            rows = rows.append_column("shown", pc.and_(shown, pc.invert(self._attempt.damage.concerns(rows))))
+            checked = self._gate.check(
+                partition.rows, partition.rejected, trusted=trusted.to_numpy(zero_copy_only=False)
+            )
             kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
             good.append(kept.select(SOURCE.names))
             quarantined += [checked.quarantined, oversized]
             warnings.append(checked.warnings)
             self._terms.add(kept)
-            self._stage(self._fresh.add(kept.filter(pc.invert(self._shown(kept)))))
+            self._stage(self._fresh.add(kept.filter(pc.invert(kept["shown"])).select(STAGED.names)))
             progress("checking rows", digest.records, None)
         self._stage(self._fresh.rest())
         if digest.value != expected:
@@ -223,16 +234,6 @@ class _Pass:
         notices, by_rule = tuple(self._source.notices), dict(quality.by_rule)
         return Staged(ledger, self._partitions, notices, by_rule, _by_rule(warnings))
 
-    def _trusted(self, rows: pa.Table) -> pa.Array:
-        """Rows that passed the same rules before: those the live generation shows, if it was checked by the same."""
-        live = self._attempt.begin.live
-        if live and self._attempt.catalog.begin_of(live).rules == self._attempt.begin.rules:
-            return _shown_by(self._attempt.live_manifest, rows)
-        return pa.array(np.zeros(len(rows), bool))
-
-    def _shown(self, rows: pa.Table) -> pa.Array:
-        return pc.and_(_shown_by(self._attempt.base_manifest, rows), pc.invert(self._attempt.damage.concerns(rows)))
-
     def _stage(self, tables: Iterable[pa.Table]) -> None:
         for table in tables:
             self._attempt.catalog.write_table(self._attempt.path(f"rows/{self._partitions:05d}.parquet"), table)
@@ -243,18 +244,21 @@ class _Digest:
     """Stands for every record of a source, in order: two readings with the same one have read the same."""
 
     def __init__(self) -> None:
-        self._hash, self.records = hashlib.blake2b(digest_size=16), 0
+        # Two, because a partition has its rows and its rejected records apart, and its bounds must not matter.
+        self._rows, self._rejected = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+        self.records = 0
 
     def add(self, partition: Partition, hashes: Sequence[str]) -> None:
         """Take in a partition and the hashes of its rows."""
-        rejected = (f"{bad.row} {bad.rule} {bad.value}" for bad in partition.rejected)
-        for item in (*hashes, *partition.rows["row_key"].to_pylist(), *rejected):
-            self._hash.update(item.encode("utf-8", "surrogatepass") + b"\n")
+        keys = zip(hashes, partition.rows["row_key"].to_pylist(), strict=True)
+        self._rows.update("".join([f"{one}{len(key)}:{key}" for one, key in keys]).encode())
+        rejected = [f"{bad.row} {bad.rule} {bad.value}\n" for bad in partition.rejected]
+        self._rejected.update("".join(rejected).encode("utf-8", "surrogatepass"))
         self.records += partition.records
 
     @property
     def value(self) -> str:
-        return self._hash.hexdigest()
+        return self._rows.hexdigest() + self._rejected.hexdigest()
 
 
 def _fingerprint(source: Source, progress: Progress) -> tuple[str, int]:
@@ -296,18 +300,38 @@ def _restage_live(attempt: Attempt, records: int, source: Source) -> Staged:
     return Staged(ledger, 0, tuple(source.notices), _by_rule(bad), _by_rule(odd))
 
 
-def _shown_by(manifest: pa.Table | None, rows: pa.Table) -> pa.Array:
-    """Which rows a generation shows as they are: bool [len(rows)]."""
-    if manifest is None:
-        return pa.array(np.zeros(len(rows), bool))
-    place = pc.index_in(rows["row_hash"].combine_chunks(), manifest["row_hash"].combine_chunks())
-    key = pc.take(manifest["row_key"].combine_chunks(), place)
+def _rows_of(manifest: pa.Table | None) -> pa.Table:
+    """Key and hash (`row_key`, `row_hash`) of each row that a generation shows."""
+    table = MANIFEST.empty_table() if manifest is None else manifest
+    return table.filter(pc.equal(table["part"], 0)).select(["row_key", "row_hash"]).combine_chunks()
+
+
+def _shown_by(shown: pa.Table, rows: pa.Table) -> pa.Array:
+    """Which rows a generation (`_rows_of`) shows as they are: bool [len(rows)]."""
+    place = pc.index_in(rows["row_hash"].combine_chunks(), shown["row_hash"].combine_chunks())
+    key = pc.take(shown["row_key"].combine_chunks(), place)
     return pc.fill_null(pc.equal(key, rows["row_key"].combine_chunks()), False)
 
 
+def _merged(partitions: Iterable[Partition]) -> Iterator[Partition]:
+    """Fewer and larger partitions: the suite takes as long over a few unknown rows as over hundreds."""
+    waiting: list[Partition] = []
+    for partition in partitions:
+        waiting.append(partition)
+        if sum(one.rows.nbytes for one in waiting) >= _CHECKED_BYTES:
+            yield _together(waiting)
+            waiting = []
+    if waiting:
+        yield _together(waiting)
+
+
+def _together(partitions: Sequence[Partition]) -> Partition:
+    rows = pa.concat_tables([one.rows for one in partitions]).combine_chunks()
+    return Partition(rows, tuple(bad for one in partitions for bad in one.rejected))
+
+
 def _account(attempt: Attempt, rows: pa.Table, *, source_rows: int, quarantined: int) -> Ledger:
-    live = attempt.live_manifest
-    live_rows = MANIFEST.empty_table() if live is None else live.filter(pc.equal(live["part"], 0))
+    live_rows = _rows_of(attempt.live_manifest)
     unchanged = pc.sum(_shown_by(live_rows, rows)).as_py() or 0
     known = pc.sum(pc.is_in(rows["row_key"], live_rows["row_key"].combine_chunks())).as_py() or 0
     ledger = Ledger(
