@@ -159,6 +159,9 @@ class LanceDBStore:
             # that only reserves places, and that young version still names all of its files.
             # Files of unfinished commits may go because the lock says that no commit is under way.
             table.optimize(cleanup_older_than=_KEEP_VERSIONS, delete_unverified=True)
+            # It passes over files that a killed writer had not given their name yet.
+            for draft in self._table_folder(space).rglob(".tmp*"):
+                draft.unlink(missing_ok=True)
             self._sweep_dropped()
 
         self._write(space, compact)

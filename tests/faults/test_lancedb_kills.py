@@ -66,12 +66,14 @@ def test_a_killed_writer_leaves_whole_records_and_no_litter(tmp_path: Path, monk
     monkeypatch.setattr(adapter, "_KEEP_VERSIONS", timedelta(milliseconds=1))
     unfinished = tmp_path / f"{SPACE}.lance" / "data" / "0123456789abcdef.lance"
     unfinished.write_bytes(b"of a commit that never was")
+    (tmp_path / f"{SPACE}.lance" / "data" / ".tmp012345").write_bytes(b"not even named")
     for _ in range(2):
         time.sleep(0.01)
         store.optimise(SPACE)
     assert {edition_of(row, DIMENSION) for row in rows(store)} == {9_999}
     data = list((tmp_path / f"{SPACE}.lance" / "data").iterdir())
     assert unfinished not in data
+    assert not list(tmp_path.rglob(".tmp*"))
     assert len(data) <= 2, "one file of live rows, and perhaps the one it was made from"
 
 
