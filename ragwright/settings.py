@@ -96,6 +96,11 @@ class EmbeddingSettings(Section):
     batch_tokens: int = Field(4_096, ge=32, description="Tokens of one request, padding included.")
     batch_texts: int = Field(32, ge=1, description="Texts of one request at most.")
     concurrency: int = Field(3, ge=1, description="Requests in flight.")
+    check_order: bool = Field(
+        True,
+        description="Embed one text of every write batch again by itself, and refuse an endpoint that gives it another "
+        "vector. Endpoints that number their vectors are not asked.",
+    )
     write_batch: int = Field(
         1_000,
         ge=1,

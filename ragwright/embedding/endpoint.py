@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,6 +19,7 @@ from ragwright.endpoints import Endpoint
 from ragwright.errors import (
     BadReply,
     ConfigurationError,
+    EndpointError,
     PayloadTooLarge,
     RagwrightError,
     RequestRejected,
@@ -29,6 +31,8 @@ from ragwright.settings import EmbeddingSettings
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+# Quantised and half-precision models give a text a slightly different vector beside other texts.
+_SAME_TEXT = 0.97
 _OUT_OF_MEMORY = ("out of memory", "outofmemory", "bad_alloc")
 
 Tokens = npt.NDArray[np.int32]
@@ -42,7 +46,8 @@ class EndpointEmbedder:
     """Embeds texts through an endpoint, several requests at a time, each filled by a budget of tokens.
 
     Texts travel sorted by length, so that little padding is computed, and come back in the caller's order. A request
-    the server finds too large is halved until it fits. A request that failed for good stops the others.
+    the server finds too large is halved until it fits. A request that failed for good stops the others. One document of
+    each call is embedded twice, to find out about servers that lose the order of texts.
 
     Args:
         endpoint: Where the model runs; closed with the embedder.
@@ -104,6 +109,8 @@ class EndpointEmbedder:
         for reply in replies:
             for batch, found in reply:
                 vectors[batch] = found
+        if self._settings.check_order and kind == "document" and self._endpoint.contract != "openai-embeddings":
+            self._check_order(texts, tokens, vectors)
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
@@ -157,6 +164,27 @@ class EndpointEmbedder:
             return self._send(texts, tokens, batch[:half], stop) + self._send(texts, tokens, batch[half:], stop)
 
         return self._retry.call(send_once, sleep=stop.wait)
+
+    def _check_order(self, texts: Sequence[str], tokens: Tokens, vectors: Vectors) -> None:
+        """Embed one of the texts again, by itself: in a reply without indices nothing else tells a lost order.
+
+        Raises:
+            EndpointError: Its vector is another one now.
+        """
+        if len(texts) < 2:
+            return
+        index = random.randrange(len(texts))  # noqa: S311 - a sample, not a secret
+        [(_, alone)] = self._send(texts, tokens, np.array([index]), threading.Event())
+        one, other = vectors[index].astype(np.float64), alone[0].astype(np.float64)
+        cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other) or 1.0)
+        if cosine < _SAME_TEXT:
+            raise EndpointError(
+                f"text {index} of {len(texts)} has another vector when it is embedded by itself (cosine {cosine:.3f}): "
+                "the endpoint does not answer in the order of the request",
+                place=self._place,
+                hint="Use an endpoint that numbers its vectors (embedding.contract openai-embeddings), or set "
+                "embedding.batch_texts to 1; then rebuild with `ragwright reindex --full`.",
+            )
 
     def _ask(self, texts: Sequence[str], tokens: Tokens, batch: Batch) -> Reply:
         contract, model = self._endpoint.contract, self._model
