@@ -237,7 +237,7 @@ def _place(
 
     A name is never used twice, so that a space holds nothing but what the catalog knows of.
     """
-    published = [e for e in head.published() if catalog.exists(f"{folder(e.generation)}/manifest.parquet")]
+    published = head.published()
     by_space = {entry.space: entry.generation for entry in published}
     unpublished = [catalog.begin_of(n) for n in catalog.attempts(after=max(by_space.values(), default=0))]
     if request.resume:

@@ -2,7 +2,7 @@
 
 Layout below `<catalog>/<index>/`::
 
-    log/00000007.json                one publish or rollback; created exclusively; the head is the highest
+    log/00000007.json                one publish, rollback or vacuum; created exclusively; the head is the highest
     generations/00000012/begin.json  an attempt; created exclusively, which allocates its number
     generations/00000012/...         its plan, manifest, ledger, quarantine, evaluation, report, end.json
     writer/00000042.json             the writer's lease, one file an epoch (see `lease`)
@@ -41,12 +41,12 @@ HEAD_TTL = 3.0
 
 
 class Entry(BaseModel):
-    """One line of the log: from here on readers see `generation`."""
+    """One line of the log: from here on readers see `generation`. A vacuum's line repeats what they see already."""
 
     model_config = ConfigDict(frozen=True)
 
     sequence: int
-    kind: Literal["publish", "rollback"]
+    kind: Literal["publish", "rollback", "vacuum"]
     generation: int
     space: str
     fingerprint: Fingerprint
@@ -55,6 +55,9 @@ class Entry(BaseModel):
     run_id: str = ""
     abandons_through: int = Field(
         0, description="A rollback abandons every generation after its target up to this one: never a target again."
+    )
+    retains: tuple[int, ...] = Field(
+        (), description="Of a vacuum: the generations it keeps. No other one before it is ever a target again."
     )
     counts: dict[str, int] = Field(default_factory=dict)
 
@@ -106,7 +109,15 @@ class Head(BaseModel):
 
     def published(self) -> list[Entry]:
         """The publishing entry of each generation that may still be read, oldest first."""
-        return [e for e in self.entries if e.kind == "publish" and not self.abandoned(e.generation)]
+        found: dict[int, Entry] = {}
+        for entry in self.entries:
+            if entry.kind == "publish":
+                found[entry.generation] = entry
+            elif entry.kind == "rollback":
+                found = {g: e for g, e in found.items() if not entry.generation < g <= entry.abandons_through}
+            else:
+                found = {g: e for g, e in found.items() if g in entry.retains}
+        return list(found.values())
 
 
 def open_object_store(location: str, *, create: bool = True) -> Any:

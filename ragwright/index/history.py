@@ -44,10 +44,14 @@ def generations(catalog: Catalog) -> list[GenerationInfo]:
     """Every attempt, newest first."""
     head = catalog.head()
     published = {entry.generation: entry for entry in reversed(head.entries) if entry.kind == "publish"}
-    return [_describe(catalog, head, number, published.get(number)) for number in reversed(catalog.attempts())]
+    kept = {entry.generation for entry in head.published()}
+    return [
+        _describe(catalog, head, number, published.get(number), kept=number in kept)
+        for number in reversed(catalog.attempts())
+    ]
 
 
-def _describe(catalog: Catalog, head: Head, number: int, entry: Entry | None) -> GenerationInfo:
+def _describe(catalog: Catalog, head: Head, number: int, entry: Entry | None, *, kept: bool) -> GenerationInfo:
     begin = catalog.begin_of(number)
     end = catalog.read_json(f"{folder(number)}/end.json") or {}
     evaluation = catalog.read_json(f"{folder(number)}/evaluation.json")
@@ -58,7 +62,7 @@ def _describe(catalog: Catalog, head: Head, number: int, entry: Entry | None) ->
     elif head.abandoned(number):
         state = "abandoned"
     else:
-        state = "retained" if catalog.exists(f"{folder(number)}/manifest.parquet") else "vacuumed"
+        state = "retained" if kept else "vacuumed"
     return GenerationInfo(
         generation=number,
         live=number == head.live,
@@ -87,11 +91,7 @@ def rollback(catalog: Catalog, to: int | None = None, *, reason: str = "") -> En
         PublishConflict: A run published at the same moment; look again.
     """
     head = catalog.head()
-    targets = {
-        entry.generation: entry
-        for entry in head.published()
-        if entry.generation < head.live and catalog.exists(f"{folder(entry.generation)}/manifest.parquet")
-    }
+    targets = {entry.generation: entry for entry in head.published() if entry.generation < head.live}
     target = max(targets, default=None) if to is None else to
     if target is None or target not in targets:
         listed = ", ".join(map(str, sorted(targets))) or "none"

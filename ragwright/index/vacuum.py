@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 
 import pyarrow.compute as pc
 
-from ragwright.errors import CatalogError
-from ragwright.index.catalog import HEAD_TTL, Catalog, Head, folder
+from ragwright.errors import CatalogError, PublishConflict
+from ragwright.index.catalog import HEAD_TTL, Catalog, Head, folder, now
 from ragwright.index.lease import Fence, WriterLease
 from ragwright.index.leftovers import remove, unfinished_files
 from ragwright.progress import Progress, silent
@@ -46,8 +46,8 @@ def vacuum(
 ) -> Vacuumed:
     """Keep the `keep` newest generations that can be rolled back to (the live one among them), remove the rest.
 
-    Manifests go before records, so that a generation whose records may be gone is no longer a target; a vacuum that was
-    killed is completed by the next.
+    What is kept is an entry of the log before anything is removed, so that no rollback can go to a generation whose
+    records may be gone. A vacuum that was killed is completed by the next.
 
     Args:
         catalog: Of the index.
@@ -57,11 +57,10 @@ def vacuum(
         settle: Seconds to wait before anything is removed, for readers that saw the log a moment ago.
         progress: Told the records removed.
     """
-    head = catalog.head()
-    if not head.live:
+    if not catalog.head().live:
         return Vacuumed(0, 0, 0, 0)
     fence = Fence(catalog, lease.epoch, lease)
-    retained = retained_generations(catalog, head, keep)
+    head, retained = _announce(catalog, keep)
     unfinished = unfinished_files(catalog)
     time.sleep(settle)
     # Writing a file takes far less than that: what is still unfinished was left by a writer that died.
@@ -88,7 +87,33 @@ def vacuum(
     return Vacuumed(min(retained), records, dropped, files)
 
 
-def retained_generations(catalog: Catalog, head: Head, keep: int) -> set[int]:
+def _announce(catalog: Catalog, keep: int) -> tuple[Head, set[int]]:
+    """Decide what is kept, and see to it that nobody goes back to anything else from now on."""
+    while True:
+        head = catalog.head()
+        retained = retained_generations(head, keep)
+        if head.last is None or retained == {entry.generation for entry in head.published()}:
+            return head, retained
+        kept = tuple(sorted(retained))
+        entry = head.last.model_copy(
+            update={
+                "sequence": head.sequence + 1,
+                "kind": "vacuum",
+                "at": now(),
+                "reason": f"keep {keep}",
+                "run_id": "",
+                "abandons_through": 0,
+                "retains": kept,
+            }
+        )
+        try:
+            catalog.append(entry)
+        except PublishConflict:
+            continue  # a rollback, which needs no lease, was faster: what is live now must be kept
+        return head, retained
+
+
+def retained_generations(head: Head, keep: int) -> set[int]:
     """The live generation and the newest others that can still be rolled back to, `keep` in all.
 
     Raises:
@@ -96,10 +121,7 @@ def retained_generations(catalog: Catalog, head: Head, keep: int) -> set[int]:
     """
     if keep < 1:
         raise CatalogError(f"cannot keep {keep} generations", hint="Keep at least 1: readers need the live one.")
-    readable = sorted(
-        {e.generation for e in head.published() if catalog.exists(f"{folder(e.generation)}/manifest.parquet")}
-    )
-    return {head.live, *readable[-keep:]}
+    return {head.live, *sorted(entry.generation for entry in head.published())[-keep:]}
 
 
 def is_space_of(index: str, space: str) -> bool:

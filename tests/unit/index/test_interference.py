@@ -7,8 +7,9 @@ import time
 import pytest
 from small_index import FAQ, Write, run, shown
 
-from ragwright.errors import LeaseLost
+from ragwright.errors import CatalogError, LeaseLost
 from ragwright.index import reindex as stages
+from ragwright.index import vacuum as vacuuming
 from ragwright.index import writing
 from ragwright.index.attempt import Attempt, open_catalog
 from ragwright.index.history import rollback
@@ -17,6 +18,20 @@ from ragwright.settings import Settings
 from ragwright.stores import open_store
 
 SHORTER = FAQ[:-2]
+
+
+def clean(settings: Settings, keep: int, *, settle: float = 0) -> None:
+    with (
+        open_catalog(settings) as catalog,
+        open_store(settings.store_spec) as store,
+        stages.writer_lease(settings) as lease,
+    ):
+        vacuuming.vacuum(catalog, store, lease, keep=keep, settle=settle)
+
+
+def go_back(settings: Settings, to: int | None = None) -> None:
+    with open_catalog(settings) as catalog:
+        rollback(catalog, to)
 
 
 def at_generation(settings: Settings, generation: int) -> set[str]:
@@ -33,8 +48,7 @@ def test_a_reader_that_missed_the_rollback_sees_its_generation_whole(
 ) -> None:
     run(settings, write_faq(FAQ))
     run(settings, write_faq(SHORTER))
-    with open_catalog(settings) as catalog:
-        rollback(catalog)
+    go_back(settings)
     seen_until_it_looked_again = []
 
     def wait(seconds: float) -> None:
@@ -70,3 +84,41 @@ def test_a_writer_that_was_taken_over_from_does_not_blame_the_store(
         with pytest.raises(LeaseLost):
             run(settings, source)
     assert shown(settings) == dict(enumerate(SHORTER))
+
+
+def test_nobody_goes_back_to_what_a_vacuum_is_about_to_remove(
+    settings: Settings, write_faq: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(settings, write_faq(FAQ))
+    run(settings, write_faq(SHORTER))
+    refused = []
+
+    def meanwhile(seconds: float) -> None:
+        with pytest.raises(CatalogError, match="generation 1 cannot be gone back to") as found:
+            go_back(settings, 1)
+        refused.append(found)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vacuuming.time, "sleep", meanwhile)
+        clean(settings, keep=1)
+    assert refused
+    assert shown(settings) == dict(enumerate(SHORTER))
+
+
+def test_a_vacuum_keeps_what_somebody_went_back_to_just_before(
+    settings: Settings, write_faq: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(settings, write_faq(FAQ))
+    run(settings, write_faq(SHORTER))
+    decide = vacuuming.retained_generations
+
+    def too_late(*given: object) -> set[int]:
+        retained = decide(*given)
+        patched.undo()
+        go_back(settings, 1)
+        return retained
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vacuuming, "retained_generations", too_late)
+        clean(settings, keep=1)
+    assert shown(settings) == dict(enumerate(FAQ))
