@@ -15,6 +15,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from ragwright.documents import QUARANTINE
 from ragwright.evaluation.report import markdown
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.index.reindex import ReindexReport, opened
@@ -34,7 +35,7 @@ def report_reindex(settings: Settings, report: ReindexReport) -> None:
         reindex_markdown(report), key=f"{settings.index}-ledger", description=f"Generation {report.generation}"
     )
     with opened(settings, report.generation) as attempt:
-        rows = attempt.table("quarantine.parquet").slice(0, _QUARANTINE_ROWS).to_pylist()
+        rows = attempt.table("quarantine.parquet", columns=QUARANTINE.names).slice(0, _QUARANTINE_ROWS).to_pylist()
     create_table_artifact(
         rows or [{"row": "", "rule": "none", "detail": "every row passed"}],
         key=f"{settings.index}-quality",

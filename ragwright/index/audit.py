@@ -142,21 +142,24 @@ def examine_space(attempt: Attempt, text_format: str, progress: Progress) -> pa.
 
 
 def compare_source(catalog: Catalog, generation: int, manifest: pa.Table, source: Source) -> dict[str, int]:
-    """Rows that the source gained, changed or lost since a generation; rows then in quarantine do not count."""
+    """Rows that the source gained, changed or lost since a generation; rows that are as unfit as then do not count."""
     rows = manifest.filter(pc.equal(manifest["part"], 0))
     live = dict(zip(rows["row_key"].to_pylist(), rows["row_hash"].to_pylist(), strict=True))
     quarantine = catalog.read_table(f"{folder(generation)}/quarantine.parquet")
-    unfit = set() if quarantine is None else set(quarantine["row_key"].to_pylist())
+    unfit = (
+        set()
+        if quarantine is None
+        else set(zip(*(quarantine[c].to_pylist() for c in ("row_key", "row_hash")), strict=True))
+    )
     added = updated = 0
     seen: set[str] = set()
     for partition in source.partitions():
         keys = partition.rows["row_key"].to_pylist()
         for key, digest in zip(keys, row_hashes(partition.rows), strict=True):
             seen.add(key)
-            if key not in live:
-                added += key not in unfit
-            elif live[key] != digest:
-                updated += key not in unfit
+            if live.get(key) != digest and (key, digest) not in unfit:
+                updated += key in live
+                added += key not in live
     return {"added": added, "updated": updated, "removed": len(live.keys() - seen)}
 
 

@@ -29,6 +29,8 @@ from ragwright.sources import Partition, Source
 from ragwright.stores import MAX_METADATA_BYTES
 
 STAGED = ROWS.append(pa.field("row_hash", pa.string()))
+UNFIT = QUARANTINE.append(pa.field("row_hash", pa.string()))
+"""Quarantine with what the row was, so that it is known again once it is mended; null where it could not be read."""
 SOURCE = pa.schema([("row", pa.int64()), ("row_key", pa.string()), ("row_hash", pa.string())])
 
 # Losing a few rows of a small FAQ is an edit, not an accident.
@@ -200,7 +202,7 @@ class _Pass:
             )
             kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
             good.append(kept.select(SOURCE.names))
-            quarantined += [checked.quarantined, oversized]
+            quarantined += [_hashed(checked.quarantined, rows), _hashed(oversized, rows)]
             warnings.append(checked.warnings)
             self._terms.add(kept)
             self._stage(self._fresh.add(kept.filter(pc.invert(kept["shown"])).select(STAGED.names)))
@@ -223,7 +225,7 @@ class _Pass:
             good=len(rows),
             quarantined=len(quarantined),
             by_rule=_by_rule(quarantined),
-            examples=tuple(Rejected(**bad) for bad in quarantined.slice(0, 20).to_pylist()),
+            examples=tuple(Rejected(**bad) for bad in quarantined.select(QUARANTINE.names).slice(0, 20).to_pylist()),
         )
         if options.data_docs is not None:
             keep = options.quality.keep_runs
@@ -375,6 +377,12 @@ def _split_oversized(rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         for row in rows.filter(pc.invert(fits)).to_pylist()
     ]
     return rows.filter(fits), pa.Table.from_pylist(found, schema=QUARANTINE)
+
+
+def _hashed(faults: pa.Table, rows: pa.Table) -> pa.Table:
+    """Faults with the hashes of their rows (`UNFIT`)."""
+    place = pc.index_in(faults["row"], rows["row"].combine_chunks())
+    return faults.append_column("row_hash", pc.take(rows["row_hash"].combine_chunks(), place)).cast(UNFIT)
 
 
 def _by_rule(faults: pa.Table) -> dict[str, int]:

@@ -37,10 +37,14 @@ def verify_candidate(attempt: Attempt, *, whole_up_to: int = WHOLE_UP_TO, timeou
     written = plan.of(Op.INSERT, Op.REVIVE, Op.REWRITE, Op.MARK)
     deleted = plan.ids(Op.DELETE)
     touched = written["record_id"].to_pylist()
-    store.wait_visible(space, present=touched, absent=deleted, timeout=timeout)
+    try:
+        store.wait_visible(space, present=touched, absent=deleted, timeout=timeout)
+    except NotVisibleYet:
+        attempt.guard()  # what others wrote since they took over is nothing to wait for
+        raise
     deadline, pause = time.monotonic() + timeout, 0.05
     while wrong := _wrong(attempt, written):
-        attempt.guard()  # what others wrote since they took over is nothing to wait for
+        attempt.guard()
         if time.monotonic() > deadline:
             raise NotVisibleYet(
                 f"{len(wrong)} records do not show what was written to them, such as {wrong[0]!r}",

@@ -246,3 +246,10 @@ def test_a_rollback_past_a_repair_does_not_count_on_what_was_broken(settings: Se
     assert shown(settings) == dict(enumerate(FAQ))
     run(settings, write_faq(CHANGED))
     assert shown(settings) == dict(enumerate(CHANGED))
+
+
+def test_verify_tells_a_quarantined_row_that_was_mended(settings: Settings, write_faq: Write) -> None:
+    run(settings, write_faq([*FAQ, ("Is this blank?", " ")]))
+    assert audit_live(settings).true
+    write_faq([*FAQ, ("Is this blank?", "Not any more.")])
+    assert audit_live(settings).source == {"added": 1, "updated": 0, "removed": 0}
