@@ -1,0 +1,361 @@
+"""Random histories of an index: edits, runs in which anything may go wrong, rollbacks, vacuums, damage and repair."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from faulty_store import LaggingStore
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from index_world import Run, World
+from promised_index import CHUNKERS, Row
+from simulated_process import Clock, Crash, Trouble
+
+from ragwright.errors import (
+    CatalogError,
+    GateBlocked,
+    LeaseLost,
+    NotVisibleYet,
+    PublishConflict,
+    RagwrightError,
+    WriterBusy,
+)
+from ragwright.maintenance import audit_live
+from ragwright.stores.lancedb import LanceDBStore
+from ragwright.stores.memory import MemoryStore
+
+pa.set_cpu_count(1)  # handing tables of ten rows to a pool costs more than reading them
+
+EFFORT = int(os.environ.get("RAGWRIGHT_TEST_EFFORT", "1"))
+"""How many times more histories to try than in an ordinary run of the tests."""
+
+SHORT = "Short answer {}."
+LONG = "Answer {} has one sentence. It has a second one, too. With a third one it must be cut."
+
+EDITS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(0, 20), st.sampled_from([SHORT, LONG])),
+        st.tuples(st.just("edit"), st.integers(0, 20), st.sampled_from([SHORT, LONG, ""])),
+        st.tuples(st.just("delete"), st.integers(0, 20), st.just("")),
+        st.tuples(st.just("move"), st.integers(0, 20), st.just("")),
+        st.tuples(st.just("repeat"), st.integers(0, 20), st.just("")),
+    ),
+    max_size=3,
+)
+TROUBLES = st.lists(
+    st.builds(
+        Trouble,
+        at=st.integers(1, 30),
+        kind=st.sampled_from(["refused", "lost", "half", "dies before", "dies half-way", "dies after"]),
+        reads=st.just(False),
+    )
+    | st.builds(Trouble, at=st.integers(1, 40), kind=st.just("refused"), reads=st.just(True)),
+    min_size=1,
+    max_size=2,
+).map(tuple)
+
+
+class IndexMachine(RuleBasedStateMachine):
+    """Readers see whole generations, whatever happens; and a run to which nothing happens puts everything right."""
+
+    make_store: Callable[[Path, Clock], Any]
+    remote: bool
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(prefix="index-machine-")
+        self.patch = pytest.MonkeyPatch()
+        self.written = 0
+
+    @initialize(lag=st.sampled_from([0.0, 2.0, 90.0]), retries=st.sampled_from([1, 1, 3]))
+    def begin(self, lag: float, retries: int) -> None:
+        clock, folder = Clock(), Path(self.folder.name)
+        store = LaggingStore(clock, lag) if self.remote and lag else self.make_store(folder, clock)
+        self.world = World(folder, self.patch, store, clock, remote=self.remote, retries=retries)
+
+    # What happens to the source and the settings
+
+    def edit(self, edits: list[tuple[str, int, str]]) -> None:
+        rows = self.world.rows
+        for what, number, text in edits:
+            at = number % len(rows)
+            self.written += 1
+            if what == "add":
+                rows.insert(at, Row(f"n{self.written}", f"Q{number}?", text.format(number)))
+            elif what == "edit":
+                rows[at] = rows[at]._replace(answer=text.format(number))
+            elif what == "delete" and len(rows) > 2:
+                del rows[at]
+            elif what == "move":
+                rows.append(rows.pop(at))
+            elif what == "repeat":
+                rows.append(rows[at]._replace(id=f"n{self.written}"))
+        if not any(row.answer for row in rows):
+            rows[0] = rows[0]._replace(answer="Not blank.")
+        del rows[9:]
+        self.world.write_source()
+
+    @rule(number=st.integers(0, len(CHUNKERS) - 1))
+    def change_the_chunker(self, number: int) -> None:
+        self.world.chunking = CHUNKERS[number]
+
+    @rule()
+    def set_the_clock_back(self) -> None:
+        self.world.lease_clock.jumped -= 3600.0
+
+    # What is done to the index
+
+    @rule(edits=EDITS, full=st.booleans(), resume=st.booleans(), blocked=st.booleans(), how=st.integers(0, 3))
+    def run(self, edits: Any, full: bool, resume: bool, blocked: bool, how: int) -> None:
+        """A run to which nothing happens; every fourth is asked for something special."""
+        self.edit(edits)
+        special = {"full": full, "resume": resume, "blocked": blocked} if how == 0 else {}
+        if how == 1 and not isinstance(self.world.store, LaggingStore):
+            self.preview_and_run()
+        else:
+            self.undisturbed(**special)
+
+    @rule(
+        edits=EDITS,
+        troubles=TROUBLES,
+        short=st.none() | st.integers(1, 3),
+        full=st.integers(0, 5),
+        resume=st.booleans(),
+    )
+    def run_into_trouble(self, edits: Any, troubles: Any, short: int | None, full: int, resume: bool) -> None:
+        self.edit(edits)
+        self.wait_for_the_lease()
+        process = self.world.process(troubles=troubles, short_batches=frozenset([short]) if short else frozenset())
+        done = self.world.run(process, full=full == 0, resume=resume)
+        note(f"{process.number}: {done.error!r}")
+        if not process.reached and not isinstance(done.error, NotVisibleYet):
+            assert done.error is None
+        self.world.check_everything()
+
+    @rule(edits=EDITS, at=st.integers(1, 60), lapsed=st.booleans(), troubles=st.just(()) | TROUBLES)
+    def run_twice_at_once(self, edits: Any, at: int, lapsed: bool, troubles: Any) -> None:
+        """Another writer begins between two calls of the first; or takes over from it, if it slept for too long."""
+        self.edit(edits)
+        self.wait_for_the_lease()
+        world, seconds = self.world, []
+        first = world.process()
+
+        def another() -> None:
+            held = world.holder()
+            if lapsed:
+                world.lease_clock.suspended += 40.0
+                world.lease_clock.jumped = max(world.lease_clock.jumped, 0.0)
+            second = world.process(troubles=troubles)
+            seconds.append((held, world.run(second)))
+
+        first.interruptions = {at: another}
+        done = world.run(first)
+        note(f"first: {done.error!r}, second: {[(held, second.error) for held, second in seconds]}")
+        for held, second in seconds:
+            if held == first.number and not lapsed and not second.process.reached:
+                assert isinstance(second.error, WriterBusy)
+            if second.report and done.report:
+                assert held is None or lapsed  # one after the other
+            if second.error is None and held == first.number and done.error:
+                assert isinstance(done.error, (LeaseLost, PublishConflict, WriterBusy))
+        world.check_everything()
+
+    @rule(edits=EDITS, at=st.integers(1, 60))
+    def roll_back_during_a_run(self, edits: Any, at: int) -> None:
+        self.edit(edits)
+        self.wait_for_the_lease()
+        process = self.world.process()
+        process.interruptions = {at: self.go_back}
+        done = self.world.run(process)
+        note(f"{done.error!r}")
+        assert done.error is None or isinstance(done.error, (PublishConflict, NotVisibleYet))
+        self.world.check_everything()
+
+    def go_back(self, to: int | None = None, troubles: Any = ()) -> None:
+        targets = self.world.targets() if self.world.live else []
+        if not targets:
+            return
+        target = targets[-1] if to is None else targets[to % len(targets)]
+        process = self.world.process(troubles=troubles)
+        try:
+            entry = self.world.roll_back(process, target)
+        except (CatalogError, Crash) as error:
+            note(f"rollback to {target}: {error!r}")
+            assert process.reached
+            entry = self.world.live
+        if entry.kind == "rollback":
+            self.world.retained = {kept for kept in self.world.retained if kept <= entry.generation}
+
+    @precondition(lambda self: self.world.live)
+    @rule(to=st.integers(0, 5), troubles=st.just(()) | TROUBLES)
+    def roll_back(self, to: int, troubles: Any) -> None:
+        self.go_back(to, troubles)
+        self.world.check_everything()
+
+    @precondition(lambda self: self.world.live)
+    @rule(
+        keep=st.integers(1, 4),
+        troubles=st.just(()) | TROUBLES,
+        rollback_at=st.none() | st.integers(1, 40),
+        to=st.integers(0, 5),
+    )
+    def vacuum(self, keep: int, troubles: Any, rollback_at: int | None, to: int) -> None:
+        self.wait_for_the_lease()
+        world = self.world
+        kept = sorted(world.readable())[-keep:]
+        process = world.process(troubles=troubles)
+        if rollback_at:
+            process.interruptions = {rollback_at: lambda: self.go_back(to)}
+        world.retained &= set(kept)
+        try:
+            world.vacuum(process, keep)
+        except (RagwrightError, Crash) as error:
+            note(f"vacuum: {error!r}")
+            assert process.reached
+        else:
+            assert process.reached or rollback_at or world.readable() == {*kept}
+        world.check_everything()
+
+    @precondition(
+        lambda self: self.world.live and not self.world.broken and not isinstance(self.world.store, LaggingStore)
+    )
+    @rule(
+        how=st.sampled_from(["missing", "ended", "altered", "unpromised"]),
+        which=st.integers(0, 20),
+        troubles=st.just(()) | TROUBLES,
+    )
+    def break_and_mend(self, how: str, which: int, troubles: Any) -> None:
+        """Behind the library's back a record goes wrong: `verify` says so, and a repair puts it right."""
+        self.wait_for_the_lease()
+        world = self.world
+        world.chunking = world.promised[world.live.generation].chunking
+        assert not self.audit().damage
+        world.break_record(how, which)
+        found = self.audit()
+        kind = {"ended": "missing"}.get(how, how)
+        assert found.to_json()["damage"] == {kind: 1}
+        process = world.process(troubles=troubles)
+        self.mend(process)
+        if world.live.generation == found.generation:
+            self.wait_for_the_lease()
+            self.mend(world.process())
+        assert not self.audit().damage
+        world.check_everything()
+
+    def mend(self, process: Any) -> None:
+        done = self.world.run(process, repair=True)
+        note(f"mend: {done.error!r}")
+        assert done.error is None or process.reached
+
+    @precondition(lambda self: self.world.live)
+    @rule()
+    def verify(self) -> None:
+        """`verify` tells the truth about a store that nobody broke, and about the source."""
+        self.world.settle()
+        found = self.audit()
+        assert not found.damage
+        live = self.world.promised[found.generation]
+        rows, shown = set(self.world.rows), {Row(key, *content) for key, content in live.rows.items()}
+        assert found.true == (shown <= rows <= live.source)
+        self.world.check_search()
+
+    def audit(self) -> Any:
+        world = self.world
+        return world.within(world.process(), lambda: audit_live(world.settings))
+
+    # Putting it right
+
+    def wait_for_the_lease(self) -> None:
+        """A dead writer's lease keeps others out for as long as its requests may be under way, and no longer."""
+        if self.world.holder() is not None and not self.world.lease_lapsed():
+            done = self.world.run(self.world.process())
+            assert isinstance(done.error, WriterBusy)
+            self.world.let_lease_lapse()
+
+    def undisturbed(self, *, blocked: bool = False, **options: bool) -> Run:
+        """A run to which nothing happens shows the source as it is, whatever happened before."""
+        self.wait_for_the_lease()
+        world = self.world
+        before = world.promised[world.live.generation] if world.live else None
+        done = world.run(world.process(), blocked=blocked, **options)
+        if isinstance(done.error, NotVisibleYet):
+            assert isinstance(world.store, LaggingStore)
+            assert world.store.lag > 30
+        elif blocked:
+            assert isinstance(done.error, GateBlocked)
+        else:
+            assert done.error is None, repr(done.error)
+            assert done.report.generation == world.live.generation
+            assert world.promised[world.live.generation] == world.promise()
+            world.check_ledger(done, before)
+            world.retained.add(world.live.generation)
+        world.check_everything()
+        return done
+
+    def preview_and_run(self) -> None:
+        """A preview tells what the run then does."""
+        self.wait_for_the_lease()
+        world = self.world
+        seen = world.preview()
+        report = self.undisturbed().report
+        ended = report.plan["mark"] + report.plan["delete"]
+        kept = report.plan["keep"] + report.plan["revive"] + report.plan["rewrite"]
+        assert (seen.ledger, seen.embed, seen.end, seen.keep) == (report.ledger, report.embedded, ended, kept)
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "world"):
+                if isinstance(self.world.store, LaggingStore):
+                    self.world.store.lag = 2.0
+                self.world.settle()
+                self.undisturbed()
+                again = self.undisturbed()
+                assert (again.report.embedded, again.report.written) == (0, 0)
+                assert self.audit().true
+                self.world.check_search()
+        finally:
+            self.patch.undo()
+            self.folder.cleanup()
+
+
+class LocalMachine(IndexMachine):
+    """A store that shows writes at once and dies with its process."""
+
+    remote = False
+    make_store = staticmethod(lambda folder, clock: MemoryStore())
+
+
+class RemoteMachine(IndexMachine):
+    """A store whose requests outlive their process, and whose reads lag."""
+
+    remote = True
+    make_store = staticmethod(lambda folder, clock: MemoryStore())
+
+
+class LanceDBMachine(IndexMachine):
+    """The store on disk."""
+
+    remote = False
+    make_store = staticmethod(lambda folder, clock: LanceDBStore(folder / "store"))
+
+
+@pytest.mark.timeout(0 if EFFORT > 1 else 300)
+@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 170), (RemoteMachine, 170), (LanceDBMachine, 30)])
+def test_readers_see_whole_generations_whatever_happens(machine: type[IndexMachine], histories: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=histories * EFFORT,
+            stateful_step_count=12,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )
