@@ -5,8 +5,9 @@ do; renewing it means rewriting one's own epoch's file, which nobody else writes
 expiry has passed (or, where no request of the dead can still be under way, until the holder's process is gone), creates
 the next epoch, and looks at the old file once more: a renewal that was in flight wins.
 
-A holder trusts its lease by the monotonic clock, from the moment *before* it asked for the renewal, so a wall clock
-that jumps can only make it stop early. Contenders compare wall clocks and so rely on machines agreeing within `SKEW`.
+A holder trusts its lease by the monotonic clock, from the moment *before* it asked for the renewal, and no longer than
+the wall clock allows: the monotonic one stands still while a machine sleeps. A wall clock that jumps can only make it
+stop early. Contenders compare wall clocks and so rely on machines agreeing within `SKEW`.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class WriterLease:
 
     def __init__(self, catalog: Catalog, *, run_id: str = "", ttl: float = 30.0, trust_dead: bool = False) -> None:
         self._catalog, self._run_id, self._ttl, self._trust_dead = catalog, run_id, ttl, trust_dead
-        self._valid_until = 0.0
+        self._valid_until, self._expires_at = 0.0, datetime.min.replace(tzinfo=UTC)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.epoch = 0
@@ -108,7 +109,7 @@ class WriterLease:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        if self._valid_until > time.monotonic():
+        if self.remaining() > 0:
             try:
                 self._write(released=True)
             except RagwrightError as failure:
@@ -122,25 +123,35 @@ class WriterLease:
 
     def remaining(self) -> float:
         """Seconds for which requests may still be sent."""
-        return self._valid_until - time.monotonic()
+        by_wall_clock = (self._expires_at - datetime.now(UTC)).total_seconds()
+        return min(self._valid_until - time.monotonic(), by_wall_clock)
 
     def _acquire(self) -> None:
-        epochs = self._catalog.names("writer")
-        last = int(epochs[-1].removesuffix(".json")) if epochs else 0
-        if last:
-            self._refuse_if_held(last)
-        self.epoch, asked = last + 1, time.monotonic()
+        names = self._catalog.names("writer")
+        # More than one: somebody gave way to a holder, or died on the way.
+        epochs = [int(name.removesuffix(".json")) for name in names]
+        for epoch in epochs:
+            self._refuse_if_held(epoch)
+        self.epoch = max(epochs, default=0) + 1
+        granted = self._now()
         if not self._catalog.create(_path(self.epoch), self._content()):
             raise _busy(self._catalog, "another writer took the lease in the same moment", self._ttl)
-        if last:
-            try:
-                self._refuse_if_held(last)
-            except WriterBusy:
-                self._catalog.write(_path(self.epoch), self._content(released=True))
-                raise
-        self._valid_until = asked + self._ttl
-        for name in epochs:
+        try:
+            for epoch in epochs:
+                self._refuse_if_held(epoch)
+        except WriterBusy:
+            self._catalog.write(_path(self.epoch), self._content(released=True))
+            raise
+        self._grant(granted)
+        for name in names:
             self._catalog.delete(f"writer/{name}")
+
+    @staticmethod
+    def _now() -> tuple[float, datetime]:
+        return time.monotonic(), datetime.now(UTC)
+
+    def _grant(self, asked: tuple[float, datetime]) -> None:
+        self._valid_until, self._expires_at = asked[0] + self._ttl, asked[1] + timedelta(seconds=self._ttl)
 
     def _refuse_if_held(self, epoch: int) -> None:
         holder = self._catalog.read_json(_path(epoch))
@@ -181,7 +192,7 @@ class WriterLease:
         while not self._stop.wait(self._ttl / 3):
             if self.remaining() <= 0:
                 return  # too late: a takeover may be under way, and renewing would only confuse it
-            asked = time.monotonic()
+            asked = self._now()
             try:
                 self._write()
                 newest = self._catalog.names("writer")[-1]
@@ -191,7 +202,7 @@ class WriterLease:
             if newest != _path(self.epoch).removeprefix("writer/"):
                 self._valid_until = 0.0
                 return
-            self._valid_until = asked + self._ttl
+            self._grant(asked)
 
 
 class Fence:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -113,3 +113,29 @@ def test_of_many_contenders_one_wins(catalog: Catalog) -> None:
     ]
     outcomes = [contender.communicate()[0] for contender in contenders]
     assert outcomes.count("held\n") == 1
+
+
+def test_who_gave_way_to_a_holder_leaves_the_door_shut(catalog: Catalog) -> None:
+    with WriterLease(catalog, run_id="nightly") as holder:
+        gave_way = {"released": True, "expires_at": datetime.now(UTC).isoformat()}
+        catalog.write(f"writer/{holder.epoch + 1:08d}.json", json.dumps(gave_way).encode())
+        with pytest.raises(WriterBusy, match="run nightly"):
+            WriterLease(catalog).__enter__()
+    with WriterLease(catalog) as lease:
+        assert catalog.names("writer") == [f"{lease.epoch:08d}.json"]
+
+
+def test_a_machine_that_slept_through_its_lease_does_not_count_on_it(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The monotonic clock stood still meanwhile."""
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    with WriterLease(catalog) as lease:
+        monkeypatch.setattr("ragwright.index.lease.datetime", Later)
+        with pytest.raises(LeaseLost):
+            Fence(catalog, lease.epoch, lease).check(1)
