@@ -269,7 +269,8 @@ def endpoint(args: argparse.Namespace, state: Path) -> AbstractContextManager[ob
     """A real embedding server for as long as the passes take, if they need one."""
     if args.embedder != "minilm":
         return nullcontext()
-    from peers.ragwright_reindex import settings_of
+    sys.path.insert(0, str(PEERS))
+    from ragwright_reindex import settings_of
 
     from ragwright.assembly import in_service, wanted_endpoints
 
