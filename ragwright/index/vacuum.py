@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import pyarrow.compute as pc
@@ -60,7 +60,7 @@ def vacuum(
     if not catalog.head().live:
         return Vacuumed(0, 0, 0, 0)
     fence = Fence(catalog, lease.epoch, lease)
-    head, retained = _announce(catalog, keep)
+    head, retained = _announce(catalog, keep, lambda: fence.check(lease.longest_request))
     unfinished = unfinished_files(catalog)
     time.sleep(settle)
     # Writing a file takes far less than that: what is still unfinished was left by a writer that died.
@@ -87,7 +87,7 @@ def vacuum(
     return Vacuumed(min(retained), records, dropped, files)
 
 
-def _announce(catalog: Catalog, keep: int) -> tuple[Head, set[int]]:
+def _announce(catalog: Catalog, keep: int, guard: Callable[[], None]) -> tuple[Head, set[int]]:
     """Decide what is kept, and see to it that nobody goes back to anything else from now on."""
     while True:
         head = catalog.head()
@@ -106,6 +106,7 @@ def _announce(catalog: Catalog, keep: int) -> tuple[Head, set[int]]:
                 "retains": kept,
             }
         )
+        guard()  # or it would get in the way of a writer that took over
         try:
             catalog.append(entry)
         except PublishConflict:

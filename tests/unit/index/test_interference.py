@@ -122,3 +122,17 @@ def test_a_vacuum_keeps_what_somebody_went_back_to_just_before(
         patched.setattr(vacuuming, "retained_generations", too_late)
         clean(settings, keep=1)
     assert shown(settings) == dict(enumerate(FAQ))
+
+
+def test_a_vacuum_that_was_taken_over_from_leaves_the_log_alone(settings: Settings, write_faq: Write) -> None:
+    run(settings, write_faq(FAQ))
+    run(settings, write_faq(SHORTER))
+    with (
+        open_catalog(settings) as catalog,
+        open_store(settings.store_spec) as store,
+        stages.writer_lease(settings) as lease,
+    ):
+        lease._valid_until = time.monotonic()
+        with pytest.raises(LeaseLost):
+            vacuuming.vacuum(catalog, store, lease, keep=1, settle=0)
+        assert catalog.head().sequence == 2
