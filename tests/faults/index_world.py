@@ -221,16 +221,23 @@ class World:
             }
         return found
 
-    def roll_back(self, process: Process, to: int | None) -> Entry:
-        return self.within(process, lambda: rollback(self._catalog_of(process), to, reason="a test"))
+    def roll_back(self, process: Process, to: int | None) -> BaseException | None:
+        return self._attempt(process, lambda: rollback(self._catalog_of(process), to, reason="a test"))
 
-    def vacuum(self, process: Process, keep: int) -> Any:
-        def clean() -> Any:
+    def vacuum(self, process: Process, keep: int) -> BaseException | None:
+        def clean() -> None:
             catalog, store = self._catalog_of(process), FaultyStore(self.store, process, self.look_around)
             with reindex.writer_lease(self.settings, "vacuum") as lease:
-                return vacuum.vacuum(catalog, store, lease, keep=keep)
+                vacuum.vacuum(catalog, store, lease, keep=keep)
 
-        return self.within(process, clean)
+        return self._attempt(process, clean)
+
+    def _attempt(self, process: Process, action: Callable[[], object]) -> BaseException | None:
+        try:
+            self.within(process, action)
+        except (RagwrightError, Crash) as error:
+            return error
+        return None
 
     def _catalog_of(self, process: Process) -> FaultyCatalog:
         return FaultyCatalog(self.files, self.settings.index, process)
@@ -256,11 +263,14 @@ class World:
             if begin.space == space and self.shown(known, space) != promise.contents:
                 self.broken.add(known)
 
-    def let_lease_lapse(self) -> None:
-        """A remote store's dead writer may still be heard of for as long as its lease."""
-        self.lease_clock.suspended += 40.0
-        if self.lease_clock.jumped < 0:
-            self.lease_clock.jumped = 0.0
+    def let_lease_lapse(self, *, asleep: bool = False) -> None:
+        """More time passes than a lease lasts; the monotonic clock of a machine that is asleep does not notice."""
+        clock = self.lease_clock
+        clock.jumped = max(clock.jumped, 0.0)
+        if asleep:
+            clock.jumped += 40.0
+        else:
+            clock.suspended += 40.0
 
     def settle(self) -> None:
         """Let time pass until nothing is under way."""

@@ -16,15 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from index_world import Run, World
 from promised_index import CHUNKERS, Row
-from simulated_process import Clock, Crash, Trouble
+from simulated_process import Clock, Trouble
 
 from ragwright.errors import (
-    CatalogError,
     GateBlocked,
     LeaseLost,
     NotVisibleYet,
     PublishConflict,
-    RagwrightError,
     WriterBusy,
 )
 from ragwright.maintenance import audit_live
@@ -139,8 +137,13 @@ class IndexMachine(RuleBasedStateMachine):
             assert done.error is None
         self.world.check_everything()
 
-    @rule(edits=EDITS, at=st.integers(1, 60), lapsed=st.booleans(), troubles=st.just(()) | TROUBLES)
-    def run_twice_at_once(self, edits: Any, at: int, lapsed: bool, troubles: Any) -> None:
+    @rule(
+        edits=EDITS,
+        at=st.integers(1, 60),
+        lapsed=st.sampled_from([None, "stopped", "asleep"]),
+        troubles=st.just(()) | TROUBLES,
+    )
+    def run_twice_at_once(self, edits: Any, at: int, lapsed: str | None, troubles: Any) -> None:
         """Another writer begins between two calls of the first; or takes over from it, if it slept for too long."""
         self.edit(edits)
         self.wait_for_the_lease()
@@ -150,8 +153,7 @@ class IndexMachine(RuleBasedStateMachine):
         def another() -> None:
             held = world.holder()
             if lapsed:
-                world.lease_clock.suspended += 40.0
-                world.lease_clock.jumped = max(world.lease_clock.jumped, 0.0)
+                world.let_lease_lapse(asleep=lapsed == "asleep")
             second = world.process(troubles=troubles)
             seconds.append((held, world.run(second)))
 
@@ -184,14 +186,11 @@ class IndexMachine(RuleBasedStateMachine):
             return
         target = targets[-1] if to is None else targets[to % len(targets)]
         process = self.world.process(troubles=troubles)
-        try:
-            entry = self.world.roll_back(process, target)
-        except (CatalogError, Crash) as error:
-            note(f"rollback to {target}: {error!r}")
-            assert process.reached
-            entry = self.world.live
-        if entry.kind == "rollback":
-            self.world.retained = {kept for kept in self.world.retained if kept <= entry.generation}
+        error = self.world.roll_back(process, target)
+        note(f"rollback to {target}: {error!r}")
+        assert error is None or process.reached
+        if self.world.live.kind == "rollback":
+            self.world.retained = {kept for kept in self.world.retained if kept <= self.world.live.generation}
 
     @precondition(lambda self: self.world.live)
     @rule(to=st.integers(0, 5), troubles=st.just(()) | TROUBLES)
@@ -203,24 +202,31 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(
         keep=st.integers(1, 4),
         troubles=st.just(()) | TROUBLES,
-        rollback_at=st.none() | st.integers(1, 40),
+        meanwhile=st.sampled_from([None, "rollback", "run"]),
+        at=st.integers(1, 40),
         to=st.integers(0, 5),
     )
-    def vacuum(self, keep: int, troubles: Any, rollback_at: int | None, to: int) -> None:
+    def vacuum(self, keep: int, troubles: Any, meanwhile: str | None, at: int, to: int) -> None:
+        """Somebody may roll back in the middle, or take over from a vacuum that was stopped for too long."""
         self.wait_for_the_lease()
         world = self.world
         kept = sorted(world.readable())[-keep:]
         process = world.process(troubles=troubles)
-        if rollback_at:
-            process.interruptions = {rollback_at: lambda: self.go_back(to)}
+
+        def take_over() -> None:
+            world.let_lease_lapse()
+            note(f"run: {world.run(world.process()).error!r}")
+
+        if meanwhile:
+            process.interruptions = {at: take_over if meanwhile == "run" else lambda: self.go_back(to)}
         world.retained &= set(kept)
-        try:
-            world.vacuum(process, keep)
-        except (RagwrightError, Crash) as error:
-            note(f"vacuum: {error!r}")
-            assert process.reached
-        else:
-            assert process.reached or rollback_at or world.readable() == {*kept}
+        error = world.vacuum(process, keep)
+        note(f"vacuum: {error!r}")
+        if not process.reached:
+            assert error is None or (meanwhile == "run" and isinstance(error, (LeaseLost, WriterBusy)))
+            assert meanwhile or world.readable() == {*kept}
+        if meanwhile == "run":
+            world.retained &= world.readable()  # what it published counts among those kept
         world.check_everything()
 
     @precondition(
