@@ -32,15 +32,16 @@ class Versions:
     def _edit(self) -> None:
         chance = self._chance
         if chance.random() < 0.15:
-            self._editions = dict(chance.choice(self._past))
+            # Not far back: a source that lost most of its rows is refused.
+            self._editions = dict(chance.choice(self._past[-8:]))
             return
         for n in chance.sample(list(self._editions), len(self._editions) // 3):
             self._editions[n] += 1
-        for n in chance.sample(list(self._editions), 9):
+        for n in chance.sample(list(self._editions), 6):
             del self._editions[n]
-        for n in range(self._next_row, self._next_row + 9):
+        for n in range(self._next_row, self._next_row + 6):
             self._editions[n] = 0
-        self._next_row += 9
+        self._next_row += 6
         if chance.random() < 0.2:
             self._editions = dict(chance.sample(list(self._editions.items()), len(self._editions)))
 

@@ -27,8 +27,8 @@ from ragwright.index.catalog import folder
 from ragwright.settings import Settings
 
 COMMAND = Path(sys.executable).with_name("ragwright")
-ROWS = 400
-BATCH = 4
+ROWS = 300
+BATCH = 3
 _UNDISTURBED_EVERY = 6
 
 

@@ -89,7 +89,7 @@ class Readings:
 
     def search(self, reader: IndexReader) -> None:
         """Ask one question of the generation that the reader is at."""
-        question = f"Is this edition {self._chance.randrange(9)} of thing {self._chance.randrange(400)}?"
+        question = f"Is this edition {self._chance.randrange(9)} of thing {self._chance.randrange(300)}?"
         found = reader.search(question, _K)
         promise = self._promise(found.generation)
         self.searches += 1
@@ -136,7 +136,7 @@ def watch(home: str) -> Readings:
             readings.scan(store, entry)
             for _ in range(4):
                 readings.search(reader)
-            time.sleep(0.03)  # a reader that leaves no processor to the writer would see nothing new
+            time.sleep(0.05)  # a reader that leaves no processor to the writer would see nothing new
     return readings
 
 
