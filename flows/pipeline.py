@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from prefect import flow
@@ -57,7 +58,10 @@ def main() -> None:
     parser.add_argument("--sample", type=int)
     parser.add_argument("--report", type=Path, help="Where to write the report as JSON.")
     flags = parser.parse_args()
-    report = pipeline(source=flags.source, questions=flags.questions, sample=flags.sample)
+    try:
+        report = pipeline(source=flags.source, questions=flags.questions, sample=flags.sample)
+    except KeyboardInterrupt:
+        sys.exit(130)  # Prefect has logged where; the endpoints are down
     if flags.report:
         flags.report.write_text(json.dumps(report.to_json(), ensure_ascii=False), encoding="utf-8")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ragwright.answering import Answer, Answerer
     from ragwright.settings import Settings
 
+_EACH_LINE = 'Name a UTF-8 file in which each line is an object such as {"id": "1", "question": "..."}.'
+
 
 @verb
 def ask(
@@ -77,21 +79,20 @@ def _read(file: Path) -> Iterator[dict[str, Any]]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(
-            f"{str(file)!r} cannot be read: {error}", hint="Name a UTF-8 file with one JSON object a line."
-        ) from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SourceError(f"the questions cannot be read: {why}", place=str(file), hint=_EACH_LINE) from error
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
         except ValueError as error:
-            raise SourceError(f"not JSON: {line[:60]!r}", place=f"{file}, line {number}") from error
+            raise SourceError(f"not JSON: {line[:60]!r}", place=f"{file}, line {number}", hint=_EACH_LINE) from error
         if not isinstance(value, dict) or not isinstance(value.get("question"), str):
             raise SourceError(
                 f"no text under 'question' in {line[:60]!r}",
                 place=f"{file}, line {number}",
-                hint='A line is an object such as {"id": "1", "question": "..."}.',
+                hint=_EACH_LINE,
             )
         yield value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,15 +43,35 @@ def demo(
             command += ["--questions", str(bundled("questions.jsonl")), "--sample", str(sample)]
         else:
             command += ["--source", source]
-        # A process of its own, so that Prefect finds this environment when it is imported.
-        done = subprocess.run(command, env=_environment(settings), stdout=sys.stderr, check=False)  # noqa: S603 # our own
-        if done.returncode or not report.exists():
+        code = _run(command, _environment(settings), session)
+        if code or not report.exists():
             raise RagwrightError(
-                f"the pipeline flow ended with exit code {done.returncode}",
+                f"the pipeline flow ended with exit code {code}",
                 hint="Its log above says why; `ragwright doctor` checks what it needs.",
             )
         value = json.loads(report.read_text(encoding="utf-8"))
     session.show(value, lambda out: _print(out, value["markdown"]))
+
+
+def _run(command: list[str], environment: dict[str, str], session: Session) -> int:
+    """Run the flow in a process of its own, so that Prefect finds the environment when it is imported.
+
+    An interrupt is passed on to the flow, which then still tears its endpoints down. The process leads a session of its
+    own because a terminal would also interrupt the temporary Prefect server, and teardown needs that.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    flow = subprocess.Popen(command, env=environment, stdout=sys.stderr, start_new_session=True)  # noqa: S603 # our own
+    try:
+        return flow.wait()
+    except KeyboardInterrupt:
+        session.say("Interrupted; the endpoints are being stopped. Interrupt again to leave that to their lease.")
+        flow.send_signal(signal.SIGINT)
+        try:
+            flow.wait()
+        except KeyboardInterrupt:
+            flow.kill()
+        raise
 
 
 def bundled(name: str) -> Path:

@@ -70,7 +70,7 @@ class CommandLine:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAGWRIGHT_", "PREFECT_"))}
         return inherited | self.settings
 
-    def run(self, *arguments: str, timeout: float = 110, prefix: tuple[str, ...] = ()) -> Done:
+    def run(self, *arguments: str, timeout: float = 300, prefix: tuple[str, ...] = ()) -> Done:
         """Run `ragwright` with these arguments and wait for its end."""
         done = subprocess.run(
             [*prefix, str(RAGWRIGHT), *arguments],

@@ -143,6 +143,26 @@ def test_a_file_of_all_that_may_happen_is_indexed(shell: CommandLine, live: Live
         assert replies[number]["answer"] in answer
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message", "place"),
+    [
+        ("gone.jsonl", None, "No such file", "gone.jsonl"),
+        ("wide.jsonl", '{"question": "Why?"}'.encode("utf-16"), "can't decode byte 0xff", "wide.jsonl"),
+        ("cut.jsonl", b'{"question": "Why?"}\n{"question": "Wh', 'not JSON: \'{"question": "Wh\'', "cut.jsonl, line 2"),
+        ("other.jsonl", b'{"q": "Why?"}', "no text under 'question'", "other.jsonl, line 1"),
+    ],
+)
+def test_questions_that_cannot_be_read_are_refused_before_any_is_asked(
+    shell: CommandLine, live: Live, name: str, content: bytes | None, message: str, place: str
+) -> None:
+    if content is not None:
+        write(shell, name, content)
+    error = shell.run("ask", "--file", name, "--json").error
+    assert (error["type"], error["place"]) == ("SourceError", place)
+    assert message in str(error["message"])
+    assert "each line is an object" in str(error["hint"])
+
+
 # In this process, which spares each of them the start of another
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command_line import CommandLine, Done
+from command_line import RAGWRIGHT, CommandLine, Done
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # seconds; models may have to be fetched first
 
@@ -66,3 +69,26 @@ def test_the_index_it_made_stays(watched: Watched, shell: CommandLine) -> None:
     assert watched.done.code == 0
     written = {path.name for path in (shell.home / "catalog/faq/log").iterdir()}
     assert written == {"00000001.json"}
+
+
+def test_an_interrupt_ends_what_was_started(tmp_path: Path) -> None:
+    models = {"RAGWRIGHT_EMBEDDING__MODEL": "hashing-384", "RAGWRIGHT_GENERATION__ENDPOINT": "none"}
+    shell = CommandLine(tmp_path, models)
+    with (tmp_path / "log").open("wb") as log:
+        command = [str(RAGWRIGHT), "demo"]
+        demo = subprocess.Popen(command, cwd=tmp_path, env=shell.env, stdout=log, stderr=log, start_new_session=True)
+        try:
+            started = time.monotonic()
+            while not any("ragwright.serving" in process for process in shell.processes()):
+                assert demo.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() - started < 200
+                time.sleep(0.2)
+            os.killpg(demo.pid, signal.SIGINT)  # as Ctrl-C does
+            assert demo.wait(timeout=200) == 130
+        finally:
+            demo.kill()
+            demo.wait()
+    assert shell.processes() == []
+    said = (tmp_path / "log").read_text()
+    assert "the endpoints are being stopped" in said
+    assert "Traceback" not in said

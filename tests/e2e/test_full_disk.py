@@ -16,6 +16,8 @@ from published_index import ASKED, FAQ, GOOD, Live, as_csv, settings_of
 from ragwright.index.attempt import ReindexRequest
 from ragwright.index.reindex import reindex
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 MOUNT = 'cp -a "$1/." "$2"; mount -t tmpfs -o size=8m none "$1"; cp -a "$2/." "$1"; shift 2; '
 """Puts a small disk in the place of a folder, with what was in it; the second folder is for the way there."""
 
@@ -47,7 +49,7 @@ def test_readers_notice_nothing_and_room_mends_it(
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     tries: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
