@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ from ragwright.errors import (
 from ragwright.maintenance import audit_live
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
-
-pa.set_cpu_count(1)  # handing tables of ten rows to a pool costs more than reading them
 
 EFFORT = int(os.environ.get("RAGWRIGHT_TEST_EFFORT", "1"))
 """How many times more histories to try than in an ordinary run of the tests."""
@@ -63,7 +61,7 @@ TROUBLES = st.lists(
 class IndexMachine(RuleBasedStateMachine):
     """Readers see whole generations, whatever happens; and a run to which nothing happens puts everything right."""
 
-    make_store: Callable[[Path, Clock], Any]
+    make_store: Callable[[Path], Any]
     remote: bool
 
     def __init__(self) -> None:
@@ -75,7 +73,7 @@ class IndexMachine(RuleBasedStateMachine):
     @initialize(lag=st.sampled_from([0.0, 2.0, 90.0]), retries=st.sampled_from([1, 1, 3]))
     def begin(self, lag: float, retries: int) -> None:
         clock, folder = Clock(), Path(self.folder.name)
-        store = LaggingStore(clock, lag) if self.remote and lag else self.make_store(folder, clock)
+        store = LaggingStore(clock, lag) if self.remote and lag else self.make_store(folder)
         self.world = World(folder, self.patch, store, clock, remote=self.remote, retries=retries)
 
     # What happens to the source and the settings
@@ -335,25 +333,36 @@ class LocalMachine(IndexMachine):
     """A store that shows writes at once and dies with its process."""
 
     remote = False
-    make_store = staticmethod(lambda folder, clock: MemoryStore())
+    make_store = staticmethod(lambda _: MemoryStore())
 
 
 class RemoteMachine(IndexMachine):
     """A store whose requests outlive their process, and whose reads lag."""
 
     remote = True
-    make_store = staticmethod(lambda folder, clock: MemoryStore())
+    make_store = staticmethod(lambda _: MemoryStore())
 
 
 class LanceDBMachine(IndexMachine):
     """The store on disk."""
 
     remote = False
-    make_store = staticmethod(lambda folder, clock: LanceDBStore(folder / "store"))
+    make_store = staticmethod(lambda folder: LanceDBStore(folder / "store"))
 
 
-@pytest.mark.timeout(0 if EFFORT > 1 else 300)
-@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 170), (RemoteMachine, 170), (LanceDBMachine, 30)])
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Handing tables of ten rows to a pool takes longer than reading them."""
+    before = pa.cpu_count()
+    pa.set_cpu_count(1)
+    yield
+    pa.set_cpu_count(before)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900 * EFFORT)  # to shrink a history that fails takes minutes
+@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 150), (RemoteMachine, 150), (LanceDBMachine, 30)])
+@pytest.mark.usefixtures("one_thread")
 def test_readers_see_whole_generations_whatever_happens(machine: type[IndexMachine], histories: int) -> None:
     run_state_machine_as_test(
         machine,
@@ -362,6 +371,5 @@ def test_readers_see_whole_generations_whatever_happens(machine: type[IndexMachi
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
-            print_blob=True,
         ),
     )
