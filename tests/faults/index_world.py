@@ -201,7 +201,7 @@ class World:
             done.report = self.within(process, lambda: reindex.reindex(settings, request, gate=gate))
         except (RagwrightError, Crash) as error:
             done.error = error
-        if not isinstance(self.store, LaggingStore) and not self.broken:
+        if not isinstance(self.store, LaggingStore) and not self.broken and not process.interruptions:
             assert self.clock.seconds - began < 30, "waited in vain"
         if not process.interruptions and not repair:
             self._check_cost(done, paid, before[0])
