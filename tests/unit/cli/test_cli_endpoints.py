@@ -113,17 +113,26 @@ def test_other_owners_endpoints_are_left_alone_unless_told(run: Run) -> None:
 
 
 def test_a_failed_start_shows_the_servers_log_and_is_listed_with_its_reason(run: Run) -> None:
-    code, out, err = run("endpoints", "up", "--json", RAGWRIGHT_EMBEDDING__MODEL="no-such-model")
+    code, out, err = run("endpoints", "up", "--json", RAGWRIGHT_EMBEDDING__MODEL="scripted")
     assert code == 1
     error = json.loads(out)["error"]
     assert error["type"] == "EndpointError"
-    assert "unknown model 'no-such-model'" in error["message"]
+    assert "'scripted'" in error["message"]
     assert error["place"].endswith("server.log")
     assert "Traceback" not in err
     [listed] = ls(run)
     assert listed["status"] == "Failed"
     assert "process is gone" in listed["failure_reason"]
     assert "process is gone" in run("endpoints", "ls")[1]
+
+
+def test_an_unknown_model_is_refused_before_anything_starts(run: Run) -> None:
+    code, out, _ = run("endpoints", "up", "--json", RAGWRIGHT_EMBEDDING__MODEL="no-such-model")
+    assert code == 1
+    error = json.loads(out)["error"]
+    assert error["type"] == "ConfigurationError"
+    assert "'no-such-model'" in error["message"]
+    assert ls(run) == []
 
 
 @pytest.mark.parametrize("name", ["../x", "a b", ""])
