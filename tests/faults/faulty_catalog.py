@@ -26,20 +26,20 @@ class FaultyCatalog(Catalog):
         """Stay connected."""
 
     def create(self, path: str, data: bytes) -> bool:
-        return self._process.change(partial(super().create, path, data), CatalogError)
+        return self._process.change("catalog", partial(super().create, path, data), CatalogError)
 
     def write(self, path: str, data: bytes) -> None:
-        self._process.change(partial(super().write, path, data), CatalogError)
+        self._process.change("catalog", partial(super().write, path, data), CatalogError)
 
     def read_table(self, path: str, *, columns: list[str] | None = None) -> pa.Table | None:
         data = self.read(path)
         return None if data is None else _parsed(data, tuple(columns or ()))
 
     def copy(self, path: str, to: str) -> bool:
-        return self._process.change(partial(super().copy, path, to), CatalogError)
+        return self._process.change("catalog", partial(super().copy, path, to), CatalogError)
 
     def delete(self, path: str) -> None:
-        self._process.change(partial(super().delete, path), CatalogError)
+        self._process.change("catalog", partial(super().delete, path), CatalogError)
 
     def read(self, path: str) -> bytes | None:
         return self._process.look(partial(super().read, path), CatalogError)

@@ -74,7 +74,7 @@ class FaultyStore:
             part()
             self._written()
 
-        self._process.change(partial(seen, effect), Unavailable, partial(seen, half) if half else None)
+        self._process.change("store", partial(seen, effect), Unavailable, partial(seen, half) if half else None)
 
 
 @dataclass(eq=False)

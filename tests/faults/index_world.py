@@ -264,13 +264,13 @@ class World:
                 self.broken.add(known)
 
     def let_lease_lapse(self, *, asleep: bool = False) -> None:
-        """More time passes than a lease lasts; the monotonic clock of a machine that is asleep does not notice."""
+        """More time passes than a lease lasts, and wall clocks are put right."""
         clock = self.lease_clock
-        clock.jumped = max(clock.jumped, 0.0)
+        clock.wrong = 0.0
         if asleep:
-            clock.jumped += 40.0
+            clock.slept += 40.0
         else:
-            clock.suspended += 40.0
+            clock.passed += 40.0
 
     def settle(self) -> None:
         """Let time pass until nothing is under way."""

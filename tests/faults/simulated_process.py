@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -18,12 +19,16 @@ class Crash(BaseException):
     """The process is gone: whatever it still tries has no effect."""
 
 
-class Trouble(NamedTuple):
-    """What goes wrong with the `at`-th call that changes something (or, for `reads`, that only looks)."""
+Sort = Literal["store", "catalog", "reading"]
+"""A call that changes the store or the catalog, or one that changes nothing."""
 
+
+class Trouble(NamedTuple):
+    """What goes wrong with the `at`-th call of a sort."""
+
+    on: Sort
     at: int
     kind: Kind
-    reads: bool = False
 
 
 @dataclass
@@ -45,17 +50,21 @@ class Process:
     embedded: list[str] = field(default_factory=list)
     dead: bool = False
     reached: bool = False
-    _calls: dict[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
+    _calls: Counter[Sort] = field(default_factory=Counter)
 
     def look(self, effect: Callable[[], _T], error: Callable[[str], Exception]) -> _T:
         """Carry out a call that changes nothing, as well as it goes."""
-        return self._call(effect, None, error, reads=True)
+        return self._call("reading", effect, None, error)
 
     def change(
-        self, effect: Callable[[], _T], error: Callable[[str], Exception], half: Callable[[], object] | None = None
+        self,
+        on: Sort,
+        effect: Callable[[], _T],
+        error: Callable[[str], Exception],
+        half: Callable[[], object] | None = None,
     ) -> _T:
         """Carry out a call that changes something, as well as it goes; `half` is what it does in part."""
-        return self._call(effect, half, error, reads=False)
+        return self._call(on, effect, half, error)
 
     def die(self) -> None:
         """End here."""
@@ -64,17 +73,16 @@ class Process:
 
     def _call(
         self,
+        on: Sort,
         effect: Callable[[], _T],
         half: Callable[[], object] | None,
         error: Callable[[str], Exception],
-        *,
-        reads: bool,
     ) -> _T:
         if self.dead:
             raise Crash
-        self._calls[reads] += 1
-        at = self._calls[reads]
-        kind = next((trouble.kind for trouble in self.troubles if (trouble.at, trouble.reads) == (at, reads)), None)
+        self._calls[on] += 1
+        here = (on, self._calls[on])
+        kind = next((trouble.kind for trouble in self.troubles if (trouble.on, trouble.at) == here), None)
         self.reached |= kind is not None
         if kind == "dies before":
             self.die()
@@ -91,7 +99,7 @@ class Process:
             self.die()
         if kind == "lost":
             raise error("answer lost on purpose")
-        interrupt = self.interruptions.get(sum(self._calls.values()))
+        interrupt = self.interruptions.get(self._calls.total())
         if interrupt:
             interrupt()
         return result
@@ -111,21 +119,26 @@ class Clock:
 
 
 class LeaseClock:
-    """The clocks that leases go by: real ones, but for the time a machine was suspended and jumps of its wall clock.
+    """The clocks that leases go by: real ones, but for time that we let pass and for mistakes of the wall clock.
 
     Stands in for the module `time` and, as `wall`, for the class `datetime`.
+
+    Attributes:
+        passed: Seconds that both clocks have counted.
+        slept: Seconds that only the wall clock has: the monotonic one stands still while a machine sleeps.
+        wrong: Seconds by which the wall clock is wrong.
     """
 
     def __init__(self) -> None:
-        self.suspended, self.jumped = 0.0, 0.0
+        self.passed = self.slept = self.wrong = 0.0
         clock = self
 
         class Wall(datetime):
             @classmethod
             def now(cls, tz: tzinfo | None = UTC) -> datetime:
-                return datetime.now(tz) + timedelta(seconds=clock.suspended + clock.jumped)
+                return datetime.now(tz) + timedelta(seconds=clock.passed + clock.slept + clock.wrong)
 
         self.wall = Wall
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.suspended
+        return time.monotonic() + self.passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,27 +33,28 @@ from ragwright.stores.memory import MemoryStore
 EFFORT = int(os.environ.get("RAGWRIGHT_TEST_EFFORT", "1"))
 """How many times more histories to try than in an ordinary run of the tests."""
 
-SHORT = "Short answer {}."
-LONG = "Answer {} has one sentence. It has a second one, too. With a third one it must be cut."
-
+ANSWERS = [
+    "",
+    "Short answer.",
+    "Another short answer.",
+    "This answer has one sentence. It has a second one, too. With a third one it must be cut.",
+]
 EDITS = st.lists(
-    st.one_of(
-        st.tuples(st.just("add"), st.integers(0, 20), st.sampled_from([SHORT, LONG])),
-        st.tuples(st.just("edit"), st.integers(0, 20), st.sampled_from([SHORT, LONG, ""])),
-        st.tuples(st.just("delete"), st.integers(0, 20), st.just("")),
-        st.tuples(st.just("move"), st.integers(0, 20), st.just("")),
-        st.tuples(st.just("repeat"), st.integers(0, 20), st.just("")),
+    st.tuples(
+        st.sampled_from(["add", "edit", "delete", "move", "repeat", "go back"]),
+        st.integers(0, 20),
+        st.sampled_from(ANSWERS),
     ),
     max_size=3,
 )
+HOW = st.sampled_from(["dies half-way", "dies after", "dies before", "half", "lost", "refused"])
 TROUBLES = st.lists(
-    st.builds(
-        Trouble,
-        at=st.integers(1, 30),
-        kind=st.sampled_from(["refused", "lost", "half", "dies before", "dies half-way", "dies after"]),
-        reads=st.just(False),
-    )
-    | st.builds(Trouble, at=st.integers(1, 40), kind=st.just("refused"), reads=st.just(True)),
+    st.one_of(
+        st.builds(Trouble, on=st.just("store"), at=st.integers(1, 6), kind=HOW),
+        st.builds(Trouble, on=st.just("store"), at=st.integers(2, 4), kind=HOW),
+        st.builds(Trouble, on=st.just("catalog"), at=st.integers(1, 24), kind=HOW),
+        st.builds(Trouble, on=st.just("reading"), at=st.integers(1, 40), kind=st.just("refused")),
+    ),
     min_size=1,
     max_size=2,
 ).map(tuple)
@@ -69,42 +71,53 @@ class IndexMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="index-machine-")
         self.patch = pytest.MonkeyPatch()
         self.written = 0
+        self.told: list[str] = []
 
     @initialize(lag=st.sampled_from([0.0, 2.0, 90.0]), retries=st.sampled_from([1, 1, 3]))
     def begin(self, lag: float, retries: int) -> None:
         clock, folder = Clock(), Path(self.folder.name)
         store = LaggingStore(clock, lag) if self.remote and lag else self.make_store(folder)
         self.world = World(folder, self.patch, store, clock, remote=self.remote, retries=retries)
+        self.versions = [list(self.world.rows)]
+
+    def tell(self, what: str) -> None:
+        """Put something between the steps of a history that failed; hypothesis takes notes in its own thread only."""
+        self.told.append(what)
+        if threading.current_thread() is threading.main_thread():
+            note("; ".join(self.told))
+            self.told.clear()
 
     # What happens to the source and the settings
 
     def edit(self, edits: list[tuple[str, int, str]]) -> None:
         rows = self.world.rows
-        for what, number, text in edits:
+        for what, number, answer in edits:
             at = number % len(rows)
             self.written += 1
             if what == "add":
-                rows.insert(at, Row(f"n{self.written}", f"Q{number}?", text.format(number)))
+                rows.insert(at, Row(f"n{self.written}", f"Q{number}?", answer))
             elif what == "edit":
-                rows[at] = rows[at]._replace(answer=text.format(number))
+                rows[at] = rows[at]._replace(answer=answer)
             elif what == "delete" and len(rows) > 2:
                 del rows[at]
             elif what == "move":
                 rows.append(rows.pop(at))
             elif what == "repeat":
                 rows.append(rows[at]._replace(id=f"n{self.written}"))
+            elif what == "go back":
+                rows[:] = self.versions[number % len(self.versions)]
         if not any(row.answer for row in rows):
             rows[0] = rows[0]._replace(answer="Not blank.")
         del rows[9:]
+        self.versions.append(list(rows))
         self.world.write_source()
 
-    @rule(number=st.integers(0, len(CHUNKERS) - 1))
-    def change_the_chunker(self, number: int) -> None:
-        self.world.chunking = CHUNKERS[number]
-
-    @rule()
-    def set_the_clock_back(self) -> None:
-        self.world.lease_clock.jumped -= 3600.0
+    @rule(number=st.integers(0, 4))
+    def change_a_setting(self, number: int) -> None:
+        if number < len(CHUNKERS):
+            self.world.chunking = CHUNKERS[number]
+        else:
+            self.world.lease_clock.wrong -= 3600.0
 
     # What is done to the index
 
@@ -130,10 +143,22 @@ class IndexMachine(RuleBasedStateMachine):
         self.wait_for_the_lease()
         process = self.world.process(troubles=troubles, short_batches=frozenset([short]) if short else frozenset())
         done = self.world.run(process, full=full == 0, resume=resume)
-        note(f"{process.number}: {done.error!r}")
+        self.tell(f"{process.number}: {done.error!r}")
         if not process.reached and not isinstance(done.error, NotVisibleYet):
             assert done.error is None
         self.world.check_everything()
+
+    @rule(
+        tries=st.lists(
+            st.tuples(st.integers(0, 20), st.builds(Trouble, on=st.just("store"), at=st.integers(2, 5), kind=HOW)),
+            min_size=2,
+            max_size=4,
+        )
+    )
+    def fail_again_and_again(self, tries: list[tuple[int, Trouble]]) -> None:
+        """One run after another comes to grief among its writes, while the source goes back and forth."""
+        for version, trouble in tries:
+            self.run_into_trouble([("go back", version, "")], (trouble,), None, full=1, resume=False)
 
     @rule(
         edits=EDITS,
@@ -157,7 +182,7 @@ class IndexMachine(RuleBasedStateMachine):
 
         first.interruptions = {at: another}
         done = world.run(first)
-        note(f"first: {done.error!r}, second: {[(held, second.error) for held, second in seconds]}")
+        self.tell(f"first: {done.error!r}, second: {[(held, second.error) for held, second in seconds]}")
         for held, second in seconds:
             if held == first.number and not lapsed and not second.process.reached:
                 assert isinstance(second.error, WriterBusy)
@@ -174,7 +199,7 @@ class IndexMachine(RuleBasedStateMachine):
         process = self.world.process()
         process.interruptions = {at: self.go_back}
         done = self.world.run(process)
-        note(f"{done.error!r}")
+        self.tell(f"{done.error!r}")
         assert done.error is None or isinstance(done.error, (PublishConflict, NotVisibleYet))
         self.world.check_everything()
 
@@ -185,7 +210,7 @@ class IndexMachine(RuleBasedStateMachine):
         target = targets[-1] if to is None else targets[to % len(targets)]
         process = self.world.process(troubles=troubles)
         error = self.world.roll_back(process, target)
-        note(f"rollback to {target}: {error!r}")
+        self.tell(f"rollback to {target}: {error!r}")
         assert error is None or process.reached
         if self.world.live.kind == "rollback":
             self.world.retained = {kept for kept in self.world.retained if kept <= self.world.live.generation}
@@ -213,13 +238,13 @@ class IndexMachine(RuleBasedStateMachine):
 
         def take_over() -> None:
             world.let_lease_lapse()
-            note(f"run: {world.run(world.process()).error!r}")
+            self.tell(f"run: {world.run(world.process()).error!r}")
 
         if meanwhile:
             process.interruptions = {at: take_over if meanwhile == "run" else lambda: self.go_back(to)}
         world.retained &= set(kept)
         error = world.vacuum(process, keep)
-        note(f"vacuum: {error!r}")
+        self.tell(f"vacuum: {error!r}")
         if not process.reached:
             assert error is None or (meanwhile == "run" and isinstance(error, (LeaseLost, WriterBusy)))
             assert meanwhile or world.readable() == {*kept}
@@ -255,7 +280,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def mend(self, process: Any) -> None:
         done = self.world.run(process, repair=True)
-        note(f"mend: {done.error!r}")
+        self.tell(f"mend: {done.error!r}")
         assert done.error is None or process.reached
 
     @precondition(lambda self: self.world.live)
