@@ -30,7 +30,9 @@ ASKED = {"spot": SPOT, "desk": DESK, "hf": HUGGING}
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterator[CommandLine]:
     folder = tmp_path_factory.mktemp("main-job")
-    shell = CommandLine(folder, {"RAGWRIGHT_MODEL_CACHE": str(model_cache)})
+    # A language model on two cores that others use too is slow.
+    patience = {"RAGWRIGHT_ENDPOINTS__REQUEST_TIMEOUT_SECONDS": "300"}
+    shell = CommandLine(folder, {"RAGWRIGHT_MODEL_CACHE": str(model_cache), **patience})
     lines = [json.dumps({"id": name, "question": question}) for name, question in ASKED.items()]
     (folder / "questions.jsonl").write_text("\n".join(lines), encoding="utf-8")
     yield shell
@@ -162,7 +164,7 @@ def test_the_tutorials_questions_on_the_tutorials_faq(job: Job, shell: CommandLi
 @pytest.fixture
 def settings(job: Job, shell: CommandLine, model_cache: Path) -> Settings:
     """The shell's own, for this process: its endpoints are up."""
-    return Settings(home=shell.home, model_cache=model_cache)
+    return Settings(home=shell.home, model_cache=model_cache, endpoints={"request_timeout_seconds": 300})
 
 
 @pytest.mark.parametrize(
