@@ -191,8 +191,8 @@ class World:
         self._intended[request.run_id] = done.promise
 
         def gate(generation: int) -> reindex.Verdict:
-            begin = self.catalog.begin_of(generation)
-            self.check(generation, begin.space, done.promise)  # a candidate that can be asked is whole
+            if not process.interruptions:  # a candidate that is evaluated is whole, unless others took over
+                self.check(generation, self.catalog.begin_of(generation).space, done.promise)
             return reindex.Verdict("blocked" if blocked else "passed")
 
         paid, began = self.paid(), self.clock.seconds
