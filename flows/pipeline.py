@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.evaluation import evaluation
 from flows.provision import provision
@@ -47,7 +48,8 @@ def pipeline(
         report_run(settings, report)
         return report
     finally:
-        teardown(names=names, dry_run=False)
+        # What ran before is somebody's, and still of use to them.
+        teardown(names=names, run_id=flow_run.id, dry_run=False)
 
 
 def main() -> None:

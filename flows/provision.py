@@ -22,7 +22,7 @@ def provision(minutes: float = 60, generator: bool = True) -> list[EndpointInfo]
     """
     settings = load_settings()
     specs = wanted_endpoints(settings, generator=generator)
-    lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=flow_run.id or "")
+    lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=flow_run.root_flow_run_id or "")
     fetch_model_files(settings, specs)
     deployed = [deploy_endpoint.submit(settings, spec, lease) for spec in specs]
     wait(deployed)

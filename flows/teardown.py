@@ -10,21 +10,23 @@ from tasks.endpoints import delete_endpoint
 
 
 @flow(name="teardown", flow_run_name="Tear down endpoints (dry run: {dry_run})")
-def teardown(names: list[str] | None = None, dry_run: bool = True) -> list[str]:
+def teardown(names: list[str] | None = None, run_id: str | None = None, dry_run: bool = True) -> list[str]:
     """Stop endpoints that this owner started, and say what is left alone.
 
     Args:
         names: Which endpoints; none means all of this owner's.
+        run_id: Only those that this flow run, or one of its subflows, started; none means whichever run did.
         dry_run: Only say what would be stopped.
     """
     settings, log = load_settings(), get_run_logger()
     with open_host(settings) as host:
         infos = host.list()
-    mine = [info.name for info in infos if info.owner == settings.endpoints.owner]
+    mine = [info.name for info in infos if info.owner == settings.endpoints.owner and run_id in (None, info.run_id)]
     chosen = [name for name in (mine if names is None else names) if name in mine]
     for info in infos:
         if info.name not in chosen:
-            log.info("%s of owner %r is left alone", info.name, info.owner)
+            started = f"started by run {info.run_id}" if info.run_id else "started by hand"
+            log.info("%s of owner %r, %s, is left alone", info.name, info.owner, started)
     if dry_run:
         log.info("dry run: would stop %s", ", ".join(chosen) or "nothing")
         return []

@@ -7,12 +7,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 def pytest_configure() -> None:
     """Let interrupts reach what tests start: a job in a shell's background would pass on that it ignores them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes depends on the machine; the first text of a fresh checkout takes seconds.
+    settings.register_profile("ragwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("ragwright")
 
 
 @pytest.fixture(scope="session")

@@ -341,9 +341,9 @@ class IndexMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if hasattr(self, "world"):
+                self.world.settle()  # for as long as the store lags
                 if isinstance(self.world.store, LaggingStore):
                     self.world.store.lag = 2.0
-                self.world.settle()
                 self.undisturbed()
                 again = self.undisturbed()
                 assert (again.report.embedded, again.report.written) == (0, 0)

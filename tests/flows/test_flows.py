@@ -135,6 +135,14 @@ def test_teardown_says_what_it_would_do_and_touches_no_other_owner(home: Path) -
     assert servers(home) == []
 
 
+def test_a_run_leaves_endpoints_alone_that_ran_before_it(home: Path, faq: str) -> None:
+    provision(minutes=5)
+    before = servers(home)
+    pipeline(source=faq, questions=None)
+    assert servers(home) == before != []
+    assert teardown(dry_run=False) == ["test-embedder"]
+
+
 def test_provisioned_endpoints_are_in_service(home: Path) -> None:
     infos = provision(minutes=5)
     assert [(info.name, info.status) for info in infos] == [("test-embedder", EndpointStatus.IN_SERVICE)]
