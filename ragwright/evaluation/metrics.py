@@ -17,9 +17,7 @@ import numpy as np
 
 from ragwright.answering import Answer
 from ragwright.evaluation.questions import Question
-
-Z_95 = 1.959963984540054
-"""Standard normal quantile of a two-sided 95 % interval."""
+from ragwright.evaluation.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -165,17 +163,6 @@ def first_rank(gold: set[str], found: Sequence[tuple[str, str]]) -> int:
     return 0
 
 
-def wilson(successes: int, trials: int, z: float = Z_95) -> tuple[float, float] | None:
-    """Score interval of a share (Wilson 1927); None without trials."""
-    if trials == 0:
-        return None
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
 def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
     """Every figure over a set of results; None where nothing was there to measure.
 
@@ -207,7 +194,7 @@ def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
         **shares,
         "mrr": sum(ranks) / len(ranks) if ranks else None,
         "abstention_balanced_accuracy": balanced,
-        "intervals": {name: wilson(*count) for name, count in counts.items()},
+        "intervals": {name: wilson(*count) if count[1] else None for name, count in counts.items()},
         "latency_ms": {
             "p50": float(np.percentile(latencies, 50)) if latencies else None,
             "p95": float(np.percentile(latencies, 95)) if latencies else None,

@@ -6,11 +6,9 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ragwright.answering import I_DONT_KNOW, Answer, Citation
-from ragwright.evaluation.metrics import aggregate, failure, first_rank, normalise, satisfies, score, wilson
+from ragwright.evaluation.metrics import aggregate, failure, first_rank, normalise, satisfies, score
 from ragwright.evaluation.questions import Question
 
 ROWS = [Citation(row, f"key-{row}", 0.9 - row / 10, f"Question {row}?", f"Text {row}.") for row in range(6)]
@@ -122,20 +120,3 @@ def test_what_was_not_measured_is_none_and_never_a_number() -> None:
     figures = aggregate([])
     assert figures["questions"] == 0
     assert figures["hit_at_1"] is figures["mrr"] is figures["latency_ms"]["p50"] is None
-
-
-def test_wilson_intervals_equal_the_published_example() -> None:
-    # 81 of 263: Newcombe, "Two-sided confidence intervals for the single proportion" (1998), table I, method 3.
-    low, high = wilson(81, 263) or (0, 0)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
-    low, high = wilson(0, 20) or (1, 0)
-    assert (low, round(high, 4)) == (0.0, 0.1611)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 500), st.data())
-def test_wilson_intervals_hold_the_share_and_stay_in_bounds(trials: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, trials))
-    low, high = wilson(successes, trials) or (1, 0)
-    assert 0 <= low <= successes / trials + 1e-12
-    assert successes / trials - 1e-12 <= high <= 1
