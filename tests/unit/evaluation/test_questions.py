@@ -7,11 +7,25 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragwright.errors import SourceError
-from ragwright.evaluation.questions import Question, QuestionSet, load, sample
+from ragwright.evaluation.questions import Question, QuestionSet, examine, load, sample
 
 GOOD = {"id": "a1", "question": "What is it?", "answerable": True, "kind": "typo", "gold": ["What?"], "accept": [["x"]]}
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(str.strip).filter(bool)
+
+
+@st.composite
+def made_questions(draw: st.DrawFn) -> Question:
+    answerable = draw(st.booleans())
+    gold = tuple(draw(st.lists(WORDS, min_size=1, max_size=3))) if answerable else ()
+    accept = tuple(draw(st.lists(st.lists(WORDS, min_size=1).map(tuple), max_size=2))) if answerable else ()
+    without = tuple(name for name in draw(st.lists(WORDS, max_size=2)) if name not in gold)
+    return Question(draw(WORDS), draw(WORDS), answerable, draw(WORDS | st.just("")), gold, accept, without)
 
 
 def written(path: Path, *lines: object) -> Path:
@@ -63,6 +77,8 @@ def test_a_question_without_an_id_is_named_by_its_line(tmp_path: Path) -> None:
         (GOOD | {"golden": []}, "'golden' is not a field"),
         (GOOD | {"id": ""}, "'id' must be text"),
         (GOOD | {"id": "first"}, "'id' is taken by line 1"),
+        (GOOD | {"without": "What?"}, "'without' must be a list"),
+        (GOOD | {"without": ["What?"]}, "'without' hides a row that gold names"),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_number_and_field(tmp_path: Path, line: object, told: str) -> None:
@@ -70,6 +86,35 @@ def test_a_wrong_line_is_refused_with_its_number_and_field(tmp_path: Path, line:
     with pytest.raises(SourceError, match=told) as caught:
         load(path)
     assert caught.value.place == f"{path}, line 2"
+
+
+def test_every_fault_of_a_file_is_told_with_its_line_field_and_value(tmp_path: Path) -> None:
+    path = written(tmp_path / "q.jsonl", GOOD, "{oops", GOOD | {"id": "b", "question": 7, "answerable": "yes"})
+    with pytest.raises(SourceError) as caught:
+        load(path)
+    assert caught.value.place == str(path)
+    assert [line.strip() for line in caught.value.what.splitlines()] == [
+        "the question set has 3 faults",
+        "line 2: not JSON: Expecting property name enclosed in double quotes at column 2 (got '{oops')",
+        "line 3: field 'question' must be text that is not blank (got 7)",
+        "line 3: field 'answerable' must be true or false (got 'yes')",
+    ]
+
+
+def test_a_file_full_of_faults_does_not_fill_the_screen(tmp_path: Path) -> None:
+    path = written(tmp_path / "q.jsonl", *(GOOD | {"id": str(n), "question": "x" * 9000, "gold": 1} for n in range(99)))
+    with pytest.raises(SourceError) as caught:
+        load(path)
+    assert len(caught.value.what) < 4000
+    assert "and 79 more" in caught.value.what
+    assert len(examine(path)[1]) == 99
+
+
+@given(st.lists(made_questions(), max_size=8, unique_by=lambda question: question.id))
+def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, questions: list[Question]) -> None:
+    path = tmp_path_factory.mktemp("set") / "q.jsonl"
+    path.write_text(QuestionSet(tuple(questions)).to_jsonl(), encoding="utf-8")
+    assert examine(path) == (QuestionSet(tuple(questions), str(path)), ())
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\n", "été".encode("utf-16")])
