@@ -21,6 +21,7 @@ from ragwright.endpoints import (
     open_host,
 )
 from ragwright.errors import ConfigurationError, RagwrightError
+from ragwright.evaluation.holdout import WithoutHidden
 from ragwright.evaluation.questions import QuestionSet, load, sample
 from ragwright.evaluation.run import EvaluationResult, evaluate
 from ragwright.generation import open_generator
@@ -114,7 +115,7 @@ def open_answerer(settings: Settings, *, generation: int | None = None) -> Itera
             stack.enter_context(generator)
         catalog = stack.enter_context(open_catalog(settings))
         store = stack.enter_context(open_store(settings.store_spec))
-        reader = IndexReader(catalog, store, embedder, generation=generation)
+        reader = WithoutHidden(IndexReader(catalog, store, embedder, generation=generation))
         yield Answerer(
             reader,
             embedder,

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ragwright.answering import Answer
-from ragwright.errors import PermanentError, RagwrightError, RequestRejected
+from ragwright.errors import ConfigurationError, PermanentError, RagwrightError, RequestRejected
+from ragwright.evaluation.holdout import hiding, is_named, named
 from ragwright.evaluation.metrics import QuestionResult, aggregate, failure, score
 from ragwright.evaluation.questions import Question, QuestionSet
 from ragwright.progress import Progress, silent
@@ -125,9 +126,16 @@ def evaluate(
 
 def _ask(answerer: Answers, question: Question) -> tuple[QuestionResult, int | None]:
     try:
-        answer = answerer.answer(question.question)
+        with hiding(question.without):
+            answer = answerer.answer(question.question)
     except RagwrightError as error:
         if isinstance(error, PermanentError) and not isinstance(error, RequestRejected):
             raise
         return failure(question, f"{type(error).__name__}: {error}"), None
+    hidden = named(question.without)
+    if any(is_named(hidden, hit.row_key, hit.question) for hit in answer.ranking):
+        raise ConfigurationError(
+            f"{type(answerer).__name__} cannot hide the rows that question {question.id!r} is to be asked without",
+            hint="Ask through ragwright.assembly.open_answerer, or leave questions with 'without' out.",
+        )
     return score(question, answer), answer.generation
