@@ -158,6 +158,15 @@ class EvaluationSettings(Section):
 
     questions: Path | None = Field(Path("data/questions.jsonl"), description="Question set (JSONL).")
     concurrency: int = Field(2, ge=1, le=64, description="Questions in flight.")
+    judge: str | None = Field(
+        None,
+        description="Language model that gives a second opinion on answers: endpoint name, or a URL. None: nobody is "
+        "asked.",
+    )
+    judge_model: str = Field("smollm2-135m-instruct-q4", description="The judge's name in models.toml.")
+    judge_contract: Literal["tgi", "openai-chat"] = "tgi"
+    judge_api_key: SecretStr | None = Field(None, description="For a URL that asks for one.")
+    judge_max_new_tokens: int = Field(200, ge=32, le=4_096, description="Tokens that a verdict may take.")
 
 
 class Settings(BaseSettings):

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from ragwright.cli import ask, demo, doctor, endpoints, history, index
+from ragwright.cli import ask, demo, doctor, endpoints, history, index, questions
 from ragwright.cli.session import Home, Json, Verbose
 
 app = typer.Typer(
@@ -72,5 +72,6 @@ app.command()(history.verify)
 app.command()(history.vacuum)
 app.command()(index.evaluate)
 app.command()(ask.ask)
+app.add_typer(questions.app, name="questions")
 app.add_typer(endpoints.app, name="endpoints")
 app.command()(doctor.doctor)

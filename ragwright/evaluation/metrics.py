@@ -7,17 +7,42 @@ is right for an unanswerable question and wrong for an answerable one.
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ragwright.answering import Answer
+from ragwright.evaluation.judge import Judgement
+from ragwright.evaluation.matching import gold_places, ndcg, normalise, satisfies, support
 from ragwright.evaluation.questions import Question
-from ragwright.evaluation.statistics import wilson
+from ragwright.evaluation.statistics import (
+    area_under_risk,
+    auroc,
+    auroc_interval,
+    expected_calibration_error,
+    mean_of_shares,
+    paired_bootstrap,
+    reliability,
+    risk_coverage,
+    wilson,
+)
+
+__all__ = [
+    "QuestionResult",
+    "aggregate",
+    "answerability",
+    "failure",
+    "is_correct",
+    "normalise",
+    "satisfies",
+    "score",
+    "selection",
+]
+
+Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,8 +64,14 @@ class QuestionResult:
         retrieved: Questions of the retrieved rows, most relevant first.
         source: How the answer came about, as `Answer.source`.
         reason: Why it was answered or not, or what failed.
-        latency_ms: From question to answer; 0 after a failure.
+        latency_ms: From question to answer, or to the failure.
         failed: Whether it ended in an error.
+        ndcg: nDCG@10 of the gold rows among all retrieved; 0 if there is no gold.
+        supported: Whether the answer rests on what it cites, as `matching.support` sees it; None if nothing was said.
+        timings_ms: By stage, without the total.
+        prompt_tokens: Read by the language model, 0 where it was not asked, None where nobody counted.
+        new_tokens: Written by it.
+        judgement: What a language model says of the answer; None where none was asked.
     """
 
     id: str
@@ -59,6 +90,12 @@ class QuestionResult:
     reason: str
     latency_ms: float
     failed: bool = False
+    ndcg: float = 0.0
+    supported: bool | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+    judgement: Judgement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -67,10 +104,20 @@ class QuestionResult:
 
 def score(question: Question, answer: Answer) -> QuestionResult:
     """Compare one answer with what is known of the question."""
-    figures = [*answer.timings_ms.values(), *(hit.score for hit in answer.ranking), *answer.evidence.values()]
+    scores = [hit.score for hit in (*answer.ranking, *answer.citations)]
+    figures = [*answer.timings_ms.values(), *scores, *answer.evidence.values()]
+    total = answer.timings_ms.get("total", 0.0)
     if not all(math.isfinite(figure) for figure in figures):
-        return failure(question, f"the answer holds a figure that is not finite: {answer.evidence!r}")
-    gold = {normalise(name) for name in question.gold}
+        return failure(
+            question,
+            f"the answer holds a figure that is not finite: {answer.evidence!r}",
+            latency_ms=total if math.isfinite(total) else 0.0,
+        )
+    probability = answer.evidence.get("probability", 0.0 if answer.abstained else 1.0)
+    if not 0 <= probability <= 1:
+        return failure(question, f"the probability {probability!r} is none", latency_ms=total)
+    places, relevant = gold_places(question.gold, [(hit.row_key, hit.question) for hit in answer.ranking])
+    sources = [f"{citation.question}\n{citation.text}" for citation in answer.citations]
     return QuestionResult(
         id=question.id,
         question=question.question,
@@ -79,18 +126,23 @@ def score(question: Question, answer: Answer) -> QuestionResult:
         answer=answer.answer,
         abstained=answer.abstained,
         correct=is_correct(question, answer),
-        rank=first_rank(gold, [(hit.row_key, hit.question) for hit in answer.ranking]),
-        has_gold=bool(gold),
-        probability=answer.evidence.get("probability", 0.0 if answer.abstained else 1.0),
+        rank=places[0] if places else 0,
+        has_gold=bool(question.gold),
+        probability=probability,
         cited=tuple(citation.row for citation in answer.citations),
         retrieved=tuple(hit.question for hit in answer.ranking),
         source=answer.source,
         reason=answer.reason,
-        latency_ms=answer.timings_ms.get("total", 0.0),
+        latency_ms=total,
+        ndcg=ndcg(places, relevant),
+        supported=None if answer.abstained else support(answer.answer, sources)[0],
+        timings_ms={stage: value for stage, value in answer.timings_ms.items() if stage != "total"},
+        prompt_tokens=getattr(answer, "prompt_tokens", None),
+        new_tokens=getattr(answer, "new_tokens", None),
     )
 
 
-def failure(question: Question, what: str) -> QuestionResult:
+def failure(question: Question, what: str, *, latency_ms: float = 0.0) -> QuestionResult:
     """The result of a question that could not be answered at all."""
     return QuestionResult(
         id=question.id,
@@ -107,7 +159,7 @@ def failure(question: Question, what: str) -> QuestionResult:
         retrieved=(),
         source="none",
         reason=what,
-        latency_ms=0.0,
+        latency_ms=latency_ms,
         failed=True,
     )
 
@@ -124,79 +176,156 @@ def is_correct(question: Question, answer: Answer) -> bool:
         return False
     if question.accept:
         return satisfies(answer.answer, question.accept)
-    gold = {normalise(name) for name in question.gold}
-    return first_rank(gold, [(citation.row_key, citation.question) for citation in answer.citations]) > 0
+    return bool(gold_places(question.gold, [(cited.row_key, cited.question) for cited in answer.citations])[0])
 
 
-def satisfies(text: str, groups: Iterable[Iterable[str]]) -> bool:
-    """Whether every group has an alternative among the words of the text, in order; an English plural is forgiven."""
-    normal = normalise(text)
-    return all(any(_says(normal, normalise(alternative)) for alternative in group) for group in groups)
+def answerability(results: Iterable[QuestionResult]) -> tuple[Array, Array]:
+    """Predicted probabilities [n] that the FAQ answers each question, and whether it does [n].
+
+    A failed question was predicted as wrongly as can be.
+    """
+    pairs = [(float(not r.answerable) if r.failed else r.probability, float(r.answerable)) for r in results]
+    return _columns(pairs)
 
 
-def _says(normal: str, wanted: str) -> bool:
-    # Neither "10" in "100" nor "10" in "10.5"; scripts without spaces have no word ends to look for.
-    if any("\u3040" <= character <= "\u9fff" for character in wanted):
-        return wanted in normal
-    return re.search(rf"(?<![\w.]){re.escape(wanted)}(?:(?<=[a-z])e?s)?(?![\w]|\.\w)", normal) is not None
+def selection(results: Iterable[QuestionResult]) -> tuple[Array, Array]:
+    """How sure the system was of each question [n], and whether what it says is right [n], for `risk_coverage`.
+
+    A refused question was not answered, so what would have been said is estimated: the row that ranks first. A failed
+    question is wrong, and surely so.
+    """
+    return _columns([(1.0, 0.0) if r.failed else (r.probability, float(_would_be_right(r))) for r in results])
 
 
-def normalise(text: str) -> str:
-    """Words only: compatibility forms, lower case, no thousands separators, other punctuation as single spaces."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    folded = re.sub(r"(?<=\d),(?=\d{3}\b)", "", folded)
-    # A point stays only between digits, as in "3.5".
-    return " ".join(re.sub(r"(?!(?<=\d)\.(?=\d))[\W_]", " ", folded).split())
+def _would_be_right(result: QuestionResult) -> bool:
+    return result.answerable and (result.rank == 1 if result.abstained else result.correct)
 
 
-def first_rank(gold: set[str], found: Sequence[tuple[str, str]]) -> int:
-    """1-based place of the first (row key, question) pair that gold names, rows counted once; 0 if none does."""
-    place = 0
-    seen: set[str] = set()
-    for row_key, question in found:
-        if row_key in seen:
-            continue
-        seen.add(row_key)
-        place += 1
-        if normalise(row_key) in gold or normalise(question) in gold:
-            return place
-    return 0
+def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[Array, Array]:
+    array = np.array(pairs, dtype=np.float64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
 
 
 def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
     """Every figure over a set of results; None where nothing was there to measure.
 
-    Shares come with 95 % Wilson intervals under `intervals`. `answer_correctness` is over all questions,
-    `answerable_correctness` over the answerable ones. A failed question counts as missed, wrong, and as a refusal or a
-    false answer.
+    `intervals` holds 95 % bounds by name: Wilson's for shares, a bootstrap's for means (`statistics` has the others).
+    `counts` holds how many questions each figure rests on. `answer_correctness` is over all questions,
+    `answerable_correctness` over the answerable ones. A failed question counts as missed, wrong, unsupported, and as a
+    refusal or a false answer.
     """
+    answerable = [result for result in results if result.answerable]
+    shares = _shares(results)
+    refused = [result.abstained or result.failed for result in answerable]
+    figures: dict[str, tuple[float, tuple[float, float], int]] = {
+        name: (successes / trials, wilson(successes, trials), trials)
+        for name, (successes, trials) in shares.items()
+        if trials
+    }
+    gold = [result for result in results if result.has_gold]
+    if gold:
+        for name, values in {
+            "mrr": [1 / result.rank if result.rank else 0.0 for result in gold],
+            "ndcg_at_10": [result.ndcg for result in gold],
+        }.items():
+            mean = paired_bootstrap(values)
+            figures[name] = mean.mean, mean.bounds, len(gold)
+    unanswerable = len(results) - len(answerable)
+    if answerable and unanswerable:
+        false_answers = shares["false_answer_rate"][0]
+        mean_share, low, high = mean_of_shares(
+            (unanswerable - false_answers, unanswerable), (len(answerable) - sum(refused), len(answerable))
+        )
+        figures["abstention_balanced_accuracy"] = mean_share, (low, high), len(results)
+        predicted, truth = answerability(results)
+        area = auroc(predicted[truth == 1], predicted[truth == 0])
+        figures["auroc"] = area, auroc_interval(area, len(answerable), unanswerable), len(results)
+    names = (*shares, "mrr", "ndcg_at_10", "abstention_balanced_accuracy", "auroc")
+    return {
+        "questions": len(results),
+        "answerable": len(answerable),
+        "unanswerable": unanswerable,
+        "failed": sum(result.failed for result in results),
+        **{name: figures[name][0] if name in figures else None for name in names},
+        **_calibration(results),
+        "intervals": {name: figures[name][1] if name in figures else None for name in names},
+        "counts": {name: figures[name][2] if name in figures else 0 for name in names},
+        **_costs(results),
+        "judge": _judged(results),
+    }
+
+
+def _shares(results: Sequence[QuestionResult]) -> dict[str, tuple[int, int]]:
+    """Successes and trials of every share."""
     gold = [result for result in results if result.has_gold]
     answerable = [result for result in results if result.answerable]
     unanswerable = [result for result in results if not result.answerable]
-    counts = {
+    said = [result for result in results if not result.abstained]
+    return {
         "hit_at_1": (sum(result.rank == 1 for result in gold), len(gold)),
         "hit_at_5": (sum(1 <= result.rank <= 5 for result in gold), len(gold)),
         "answer_correctness": (sum(result.correct for result in results), len(results)),
         "answerable_correctness": (sum(result.correct for result in answerable), len(answerable)),
         "false_answer_rate": (sum(not result.abstained for result in unanswerable), len(unanswerable)),
         "over_refusal_rate": (sum(result.abstained or result.failed for result in answerable), len(answerable)),
+        "support": (sum(result.supported is True for result in said), len(said)),
+        "coverage": (len(said), len(results)),
+        "selective_risk": (sum(not result.correct for result in said), len(said)),
     }
-    shares = {name: successes / trials if trials else None for name, (successes, trials) in counts.items()}
-    false_answers, refusals = shares["false_answer_rate"], shares["over_refusal_rate"]
-    balanced = 1 - (false_answers + refusals) / 2 if false_answers is not None and refusals is not None else None
-    ranks = [1 / result.rank if result.rank else 0.0 for result in gold]
-    latencies = [result.latency_ms for result in results if not result.failed]
+
+
+def _calibration(results: Sequence[QuestionResult]) -> dict[str, float | None]:
+    if not results:
+        return {"risk_coverage_area": None, "expected_calibration_error": None}
+    _, risk = risk_coverage(*selection(results))
+    rows = reliability(*answerability(results))
+    return {"risk_coverage_area": area_under_risk(risk), "expected_calibration_error": expected_calibration_error(rows)}
+
+
+def _costs(results: Sequence[QuestionResult]) -> dict[str, Any]:
+    """Time, by stage too, and tokens."""
+    timed = [result for result in results if result.timings_ms]
+    stages = dict.fromkeys(stage for result in timed for stage in result.timings_ms)
+    spent = {stage: [result.timings_ms.get(stage, 0.0) for result in timed] for stage in stages}
+    if timed:
+        spent["other"] = [max(0.0, r.latency_ms - sum(r.timings_ms.values())) for r in timed]
+    whole = sum(map(sum, spent.values()))
+    counted = [r for r in results if r.prompt_tokens is not None and r.new_tokens is not None]
     return {
-        "questions": len(results),
-        "answerable": len(answerable),
-        "unanswerable": len(unanswerable),
-        "failed": sum(result.failed for result in results),
-        **shares,
-        "mrr": sum(ranks) / len(ranks) if ranks else None,
-        "abstention_balanced_accuracy": balanced,
-        "intervals": {name: wilson(*count) if count[1] else None for name, count in counts.items()},
-        "latency_ms": {
-            "p50": float(np.percentile(latencies, 50)) if latencies else None,
-            "p95": float(np.percentile(latencies, 95)) if latencies else None,
+        "latency_ms": _percentiles([result.latency_ms for result in results]),
+        "stages_ms": {
+            stage: _percentiles(values)
+            | {"mean": sum(values) / len(values), "share": sum(values) / whole if whole else 0.0}
+            for stage, values in spent.items()
         },
+        "timed": len(timed),
+        "tokens": {
+            "questions": len(counted),
+            "prompt": sum(result.prompt_tokens or 0 for result in counted) if counted else None,
+            "new": sum(result.new_tokens or 0 for result in counted) if counted else None,
+        },
+    }
+
+
+def _percentiles(values: Sequence[float]) -> dict[str, float | None]:
+    return {name: float(np.percentile(values, at)) if values else None for name, at in (("p50", 50), ("p95", 95))}
+
+
+def _judged(results: Sequence[QuestionResult]) -> dict[str, Any] | None:
+    """What the judge says beside the figures; a judgement that failed speaks for no answer."""
+    judged = [(result, result.judgement) for result in results if result.judgement is not None]
+    if not judged:
+        return None
+    answerable = [(result, verdict) for result, verdict in judged if result.answerable]
+    shares = {
+        "correctness": (sum(verdict.correct is True for _, verdict in answerable), len(answerable)),
+        "groundedness": (sum(verdict.grounded is True for _, verdict in judged), len(judged)),
+        "agreement": (sum(verdict.correct is result.correct for result, verdict in answerable), len(answerable)),
+    }
+    return {
+        "judged": len(judged),
+        "failed": sum(verdict.failed for _, verdict in judged),
+        **{name: count / of if of else None for name, (count, of) in shares.items()},
+        "intervals": {name: wilson(*share) if share[1] else None for name, share in shares.items()},
+        "counts": {name: of for name, (_, of) in shares.items()},
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow as pa
 from ragwright.answering import Answer
 from ragwright.errors import ConfigurationError, PermanentError, RagwrightError, RequestRejected
 from ragwright.evaluation.holdout import hiding, is_named, named
+from ragwright.evaluation.judge import AnswerJudge
 from ragwright.evaluation.metrics import QuestionResult, aggregate, failure, score
 from ragwright.evaluation.questions import Question, QuestionSet
 from ragwright.progress import Progress, silent
@@ -35,6 +37,22 @@ RESULTS = pa.schema(
         ("reason", pa.string()),
         ("latency_ms", pa.float64()),
         ("failed", pa.bool_()),
+        ("ndcg", pa.float64()),
+        ("supported", pa.bool_()),  # null where nothing was said
+        ("timings_ms", pa.map_(pa.string(), pa.float64())),
+        ("prompt_tokens", pa.int64()),
+        ("new_tokens", pa.int64()),
+        (
+            "judgement",
+            pa.struct(
+                [
+                    ("correct", pa.bool_()),
+                    ("grounded", pa.bool_()),
+                    ("reason", pa.string()),
+                    ("failed", pa.bool_()),
+                ]
+            ),
+        ),
     ]
 )
 """One row a question, in the set's order."""
@@ -87,7 +105,12 @@ class EvaluationResult:
 
 
 def evaluate(
-    answerer: Answers, questions: QuestionSet, *, progress: Progress = silent, concurrency: int = 1
+    answerer: Answers,
+    questions: QuestionSet,
+    *,
+    progress: Progress = silent,
+    concurrency: int = 1,
+    judge: AnswerJudge | None = None,
 ) -> EvaluationResult:
     """Ask every question and score every answer.
 
@@ -99,11 +122,12 @@ def evaluate(
         questions: What to ask.
         progress: Told after each question.
         concurrency: Questions in flight.
+        judge: Gives a second opinion on every answer, in fields of its own.
     """
     results: list[QuestionResult] = []
     generations: set[int | None] = set()
     with ThreadPoolExecutor(max_workers=max(1, concurrency), thread_name_prefix="evaluate") as pool:
-        asked = [pool.submit(_ask, answerer, question) for question in questions.questions]
+        asked = [pool.submit(_ask, answerer, question, judge) for question in questions.questions]
         try:
             for done, future in enumerate(asked, start=1):
                 result, generation = future.result()
@@ -124,18 +148,23 @@ def evaluate(
     )
 
 
-def _ask(answerer: Answers, question: Question) -> tuple[QuestionResult, int | None]:
+def _ask(answerer: Answers, question: Question, judge: AnswerJudge | None) -> tuple[QuestionResult, int | None]:
+    start = time.perf_counter()
     try:
         with hiding(question.without):
             answer = answerer.answer(question.question)
     except RagwrightError as error:
         if isinstance(error, PermanentError) and not isinstance(error, RequestRejected):
             raise
-        return failure(question, f"{type(error).__name__}: {error}"), None
+        elapsed = (time.perf_counter() - start) * 1000
+        return failure(question, f"{type(error).__name__}: {error}", latency_ms=elapsed), None
     hidden = named(question.without)
     if any(is_named(hidden, hit.row_key, hit.question) for hit in answer.ranking):
         raise ConfigurationError(
             f"{type(answerer).__name__} cannot hide the rows that question {question.id!r} is to be asked without",
             hint="Ask through ragwright.assembly.open_answerer, or leave questions with 'without' out.",
         )
-    return score(question, answer), answer.generation
+    result = score(question, answer)
+    if judge is not None and not result.failed:
+        result = replace(result, judgement=judge.grade(question, answer))
+    return result, answer.generation

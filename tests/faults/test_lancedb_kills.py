@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -207,6 +208,9 @@ def _use_inherited(store: LanceDBStore, outcome: multiprocessing.Queue) -> None:
     found = store.query(SPACE, vector_of("0001", 0, DIMENSION), k=1, as_of=1)
     store.upsert(SPACE, make_records(["child"], dimension=DIMENSION))
     outcome.put(found[0].chunk_id)
+    outcome.close()
+    outcome.join_thread()
+    os._exit(0)  # what the test runner had open is not this process's to close
 
 
 @pytest.mark.filterwarnings("ignore:lancedb fork support", "ignore:.*fork\\(\\) may lead to deadlocks")
