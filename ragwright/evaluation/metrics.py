@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -100,6 +100,18 @@ class QuestionResult:
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self) | {"cited": list(self.cited), "retrieved": list(self.retrieved)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> QuestionResult:
+        """The inverse of `to_json`.
+
+        Raises:
+            KeyError: A field is missing: an older version wrote it, and what it did not measure has no default.
+        """
+        made = {each.name: value[each.name] for each in fields(cls)}
+        judgement = made["judgement"]
+        made |= {name: tuple(made[name]) for name in ("cited", "retrieved")}
+        return cls(**made | {"judgement": Judgement(**judgement) if judgement is not None else None})
 
 
 def score(question: Question, answer: Answer) -> QuestionResult:
@@ -214,9 +226,7 @@ def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
     `answerable_correctness` over the answerable ones. A failed question counts as missed, wrong, unsupported, and as a
     refusal or a false answer.
     """
-    answerable = [result for result in results if result.answerable]
     shares = _shares(results)
-    refused = [result.abstained or result.failed for result in answerable]
     figures: dict[str, tuple[float, tuple[float, float], int]] = {
         name: (successes / trials, wilson(successes, trials), trials)
         for name, (successes, trials) in shares.items()
@@ -224,26 +234,22 @@ def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
     }
     gold = [result for result in results if result.has_gold]
     if gold:
-        for name, values in {
-            "mrr": [1 / result.rank if result.rank else 0.0 for result in gold],
-            "ndcg_at_10": [result.ndcg for result in gold],
-        }.items():
-            mean = paired_bootstrap(values)
-            figures[name] = mean.mean, mean.bounds, len(gold)
-    unanswerable = len(results) - len(answerable)
+        mrr = paired_bootstrap([1 / result.rank if result.rank else 0.0 for result in gold])
+        gain = paired_bootstrap([result.ndcg for result in gold])
+        figures |= {"mrr": (mrr.mean, mrr.bounds, len(gold)), "ndcg_at_10": (gain.mean, gain.bounds, len(gold))}
+    false_answers, unanswerable = shares["false_answer_rate"]
+    refusals, answerable = shares["over_refusal_rate"]
     if answerable and unanswerable:
-        false_answers = shares["false_answer_rate"][0]
-        mean_share, low, high = mean_of_shares(
-            (unanswerable - false_answers, unanswerable), (len(answerable) - sum(refused), len(answerable))
-        )
-        figures["abstention_balanced_accuracy"] = mean_share, (low, high), len(results)
+        kept = (unanswerable - false_answers, unanswerable), (answerable - refusals, answerable)
+        balanced, *bounds = mean_of_shares(*kept)
         predicted, truth = answerability(results)
         area = auroc(predicted[truth == 1], predicted[truth == 0])
-        figures["auroc"] = area, auroc_interval(area, len(answerable), unanswerable), len(results)
+        figures["abstention_balanced_accuracy"] = balanced, (bounds[0], bounds[1]), len(results)
+        figures["auroc"] = area, auroc_interval(area, answerable, unanswerable), len(results)
     names = (*shares, "mrr", "ndcg_at_10", "abstention_balanced_accuracy", "auroc")
     return {
         "questions": len(results),
-        "answerable": len(answerable),
+        "answerable": answerable,
         "unanswerable": unanswerable,
         "failed": sum(result.failed for result in results),
         **{name: figures[name][0] if name in figures else None for name in names},
