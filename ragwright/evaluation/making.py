@@ -118,11 +118,12 @@ class _Maker:
     """The FAQ as its questions are drawn from."""
 
     def __init__(self, rows: Sequence[Row], seed: int, others: Sequence[Row], count: int) -> None:
-        self.rows, self.seed, self.others, self.count = rows, seed, others, count
+        self.rows = sorted(rows, key=lambda row: row.key)
+        self.seed, self.others, self.count = seed, others, count
         self.notes: list[str] = []
         self.statistics = CorpusStatistics.from_texts(f"{row.question}\n{row.answer}" for row in rows)
         self.same: dict[str, list[Row]] = {}
-        for row in rows:
+        for row in self.rows:
             self.same.setdefault(normalise(row.question), []).append(row)
         # One of each question is enough to start from; the longest are left alone.
         self.starts = [
