@@ -100,7 +100,7 @@ def plain(question: str, pick: int) -> str | None:
     """Lower case and no punctuation, as from a phone; what joins a word or a number stays."""
     tokens = (token.strip(_ENDS + _QUOTES) for token in _TOKEN.findall(question))
     typed = " ".join(token for token in tokens if token).lower()
-    return typed if typed != question else None
+    return typed if typed not in ("", question) else None
 
 
 def typo(question: str, pick: int) -> str | None:
