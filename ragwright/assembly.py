@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from ragwright.endpoints import (
 )
 from ragwright.errors import ConfigurationError, RagwrightError
 from ragwright.evaluation.holdout import WithoutHidden
+from ragwright.evaluation.judge import open_judge
 from ragwright.evaluation.questions import QuestionSet, load, sample
 from ragwright.evaluation.run import EvaluationResult, evaluate
+from ragwright.evaluation.stored import Conditions, keep
 from ragwright.generation import open_generator
 from ragwright.index.attempt import open_catalog
-from ragwright.index.catalog import folder
 from ragwright.index.reader import IndexReader
 from ragwright.models import resolve
 from ragwright.progress import Progress, silent
@@ -144,9 +146,13 @@ def evaluate_index(
     settings: Settings, questions: QuestionSet, *, generation: int | None = None, progress: Progress = silent
 ) -> EvaluationResult:
     """Ask a generation (the live one by default) every question; the result is kept with the generation."""
-    with open_answerer(settings, generation=generation) as answerer:
-        result = evaluate(answerer, questions, progress=progress, concurrency=settings.evaluation.concurrency)
+    with open_answerer(settings, generation=generation) as answerer, open_judge(settings) as judge:
+        result = evaluate(
+            answerer, questions, progress=progress, concurrency=settings.evaluation.concurrency, judge=judge
+        )
+    if generation is not None:
+        result = replace(result, generation=generation)  # also where not one question could be answered
     if result.generation is not None:
         with open_catalog(settings) as catalog:
-            catalog.write_json(f"{folder(result.generation)}/evaluation.json", result.to_json())
+            keep(catalog, result.generation, result, Conditions.of(settings, questions))
     return result
