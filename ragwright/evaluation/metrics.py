@@ -246,6 +246,7 @@ def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
         area = auroc(predicted[truth == 1], predicted[truth == 0])
         figures["abstention_balanced_accuracy"] = balanced, (bounds[0], bounds[1]), len(results)
         figures["auroc"] = area, auroc_interval(area, answerable, unanswerable), len(results)
+    calibration = _calibration(results)
     names = (*shares, "mrr", "ndcg_at_10", "abstention_balanced_accuracy", "auroc")
     return {
         "questions": len(results),
@@ -253,9 +254,10 @@ def aggregate(results: Sequence[QuestionResult]) -> dict[str, Any]:
         "unanswerable": unanswerable,
         "failed": sum(result.failed for result in results),
         **{name: figures[name][0] if name in figures else None for name in names},
-        **_calibration(results),
+        **calibration,
         "intervals": {name: figures[name][1] if name in figures else None for name in names},
-        "counts": {name: figures[name][2] if name in figures else 0 for name in names},
+        "counts": {name: figures[name][2] if name in figures else 0 for name in names}
+        | dict.fromkeys(calibration, len(results)),
         **_costs(results),
         "judge": _judged(results),
     }

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ragwright.evaluation.metrics import QuestionResult
 from ragwright.evaluation.run import EvaluationResult
 
-_FIGURES = (
+# Shares are shown in percent, the others as numbers.
+_SHARES = (
     ("hit_at_1", "right row first"),
     ("hit_at_5", "right row in the top five"),
     ("answerable_correctness", "answerable questions answered correctly"),
     ("answer_correctness", "all questions treated correctly"),
     ("false_answer_rate", "unanswerable questions answered (lower is better)"),
     ("over_refusal_rate", "answerable questions refused (lower is better)"),
+    ("abstention_balanced_accuracy", "balanced accuracy of abstaining"),
+    ("selective_risk", "answers given that are wrong (lower is better)"),
+    ("support", "answers given whose words are in what they cite"),
+)
+_NUMBERS = (
+    ("mrr", "mean reciprocal rank of the right row"),
+    ("ndcg_at_10", "nDCG@10 of the right rows"),
+    ("auroc", "AUROC of telling answerable from not"),
+    ("risk_coverage_area", "area under risk and coverage (lower is better)"),
+    ("expected_calibration_error", "calibration error of the probability (lower is better)"),
+)
+_JUDGED = (
+    ("correctness", "the judge: answers that are correct"),
+    ("groundedness", "the judge: answers that rest on what they cite"),
+    ("agreement", "the judge agrees on what is correct"),
 )
 
 
@@ -38,12 +54,37 @@ def _headline(result: EvaluationResult) -> str:
         f"## Evaluation of {of}\n\n{figures['questions']} questions from `{_inline(result.source) or 'memory'}`: "
         f"{figures['answerable']} answerable, {figures['unanswerable']} not; {figures['failed']} ended in an error."
     )
-    rows = [[name, _percent(figures[key]), _interval(figures["intervals"][key])] for key, name in _FIGURES]
-    rows.append(["mean reciprocal rank of the right row", _number(figures["mrr"]), ""])
-    rows.append(["balanced accuracy of abstaining", _percent(figures["abstention_balanced_accuracy"]), ""])
-    latency = figures["latency_ms"]
-    rows.append(["latency, median / 95th percentile", f"{_ms(latency['p50'])} / {_ms(latency['p95'])}", ""])
-    return f"{intro}\n\n{_table(['figure', 'value', '95 % interval'], rows)}"
+    rows = [_row(figures, key, name, _percent) for key, name in _SHARES]
+    rows += [_row(figures, key, name, _number) for key, name in _NUMBERS]
+    judge = figures["judge"]
+    if judge is not None:
+        rows += [_row(judge, key, name, _percent) for key, name in _JUDGED]
+    table = _table(["figure", "value", "95 % interval", "of"], rows)
+    return "\n\n".join(part for part in (intro, table, _costs(figures)) if part)
+
+
+def _row(figures: Mapping[str, Any], key: str, name: str, show: Callable[[float | None], str]) -> list[str]:
+    """One figure, its bounds if it has any, and how many questions it rests on."""
+    bounds = figures["intervals"].get(key)
+    interval = f"{show(bounds[0])} to {show(bounds[1])}" if bounds else ""
+    return [name, show(figures[key]), interval, str(figures["counts"][key])]
+
+
+def _costs(figures: Mapping[str, Any]) -> str:
+    """Where time and tokens go, and what the judge could not say, in a sentence each."""
+    latency, stages, tokens, judge = (figures[name] for name in ("latency_ms", "stages_ms", "tokens", "judge"))
+    said = [f"A question takes {_ms(latency['p50'])} in the median, {_ms(latency['p95'])} at the 95th percentile."]
+    if stages:
+        shares = ", ".join(f"{_inline(stage)} {of['share']:.0%} ({_ms(of['mean'])})" for stage, of in stages.items())
+        said.append(f"On average: {shares}.")
+    if tokens["questions"]:
+        said.append(
+            f"The language model read {tokens['prompt']:,} tokens and wrote {tokens['new']:,} over "
+            f"{tokens['questions']} questions."
+        )
+    if judge is not None:
+        said.append(f"The judge was asked about {judge['judged']} answers; {judge['failed']} judgements failed.")
+    return " ".join(said)
 
 
 def _by_kind(kinds: Mapping[str, Mapping[str, Any]]) -> str:
@@ -134,10 +175,6 @@ def _inline(text: str, limit: int = 240) -> str:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
-
-
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return "-" if bounds is None else f"{bounds[0]:.1%} to {bounds[1]:.1%}"
 
 
 def _number(value: float | None) -> str:
