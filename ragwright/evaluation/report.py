@@ -107,12 +107,12 @@ def _by_kind(kinds: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _failures(result: EvaluationResult, worst: int) -> str:
-    failures = sorted(result.failures, key=_badness)
+    failures = sorted(result.failures, key=badness)
     if not failures:
         return "### Failures\n\nNone."
     # Lists: a table this wide is cut off in a terminal and in a browser.
     items = [
-        f"- **{_inline(r.question)}** (`{_inline(r.id)}`): {_verdict(r)}\n"
+        f"- **{_inline(r.question)}** (`{_inline(r.id)}`): {outcome(r)}\n"
         f"  - {'error' if r.failed else 'answer'}: {_inline(r.reason if r.failed else r.answer)}"
         + ("" if r.failed else f"\n  - why: {_inline(r.reason)}")
         for r in failures[:worst]
@@ -138,7 +138,7 @@ def _rows(cited: Sequence[int]) -> str:
     return f" (row{'s' if len(cited) > 1 else ''} {', '.join(map(str, cited))})"
 
 
-def _badness(result: QuestionResult) -> tuple[int, float]:
+def badness(result: QuestionResult) -> tuple[int, float]:
     """Errors, then confident false answers, wrong answers, and refusals, each by how sure the model was."""
     if result.failed:
         return 0, 0.0
@@ -147,7 +147,8 @@ def _badness(result: QuestionResult) -> tuple[int, float]:
     return (3, result.probability) if result.abstained else (2, -result.probability)
 
 
-def _verdict(result: QuestionResult) -> str:
+def outcome(result: QuestionResult) -> str:
+    """What went wrong with a question, in words."""
     if result.failed:
         return "error"
     if not result.answerable:
