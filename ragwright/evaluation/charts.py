@@ -176,8 +176,8 @@ def _shares_beside(answerable: Sequence[float], unanswerable: Sequence[float], t
         return f"{len(answerable)} questions that the FAQ answers, {len(unanswerable)} that it does not."
     over = sum(value >= threshold for value in answerable), sum(value >= threshold for value in unanswerable)
     return (
-        f"Questions from {threshold:.2f} on are answered. There are {over[0]} of {len(answerable)} that the FAQ answers "
-        f"and {over[1]} of {len(unanswerable)} that it does not."
+        f"Questions from {threshold:.2f} on are answered. These are {over[0]} of {len(answerable)} that the FAQ "
+        f"answers and {over[1]} of {len(unanswerable)} that it does not."
     )
 
 

@@ -10,7 +10,7 @@ from ragwright.evaluation.metrics import QuestionResult
 from ragwright.evaluation.run import EvaluationResult
 
 # Shares are shown in percent, the others as numbers.
-_SHARES = (
+SHARES = (
     ("hit_at_1", "right row first"),
     ("hit_at_5", "right row in the top five"),
     ("answerable_correctness", "answerable questions answered correctly"),
@@ -21,14 +21,14 @@ _SHARES = (
     ("selective_risk", "answers given that are wrong (lower is better)"),
     ("support", "answers given whose words are in what they cite"),
 )
-_NUMBERS = (
+NUMBERS = (
     ("mrr", "mean reciprocal rank of the right row"),
     ("ndcg_at_10", "nDCG@10 of the right rows"),
     ("auroc", "AUROC of telling answerable from not"),
     ("risk_coverage_area", "area under risk and coverage (lower is better)"),
     ("expected_calibration_error", "calibration error of the probability (lower is better)"),
 )
-_JUDGED = (
+JUDGED = (
     ("correctness", "the judge: answers that are correct"),
     ("groundedness", "the judge: answers that rest on what they cite"),
     ("agreement", "the judge agrees on what is correct"),
@@ -54,11 +54,11 @@ def _headline(result: EvaluationResult) -> str:
         f"## Evaluation of {of}\n\n{figures['questions']} questions from `{_inline(result.source) or 'memory'}`: "
         f"{figures['answerable']} answerable, {figures['unanswerable']} not; {figures['failed']} ended in an error."
     )
-    rows = [_row(figures, key, name, _percent) for key, name in _SHARES]
-    rows += [_row(figures, key, name, _number) for key, name in _NUMBERS]
+    rows = [_row(figures, key, name, _percent) for key, name in SHARES]
+    rows += [_row(figures, key, name, _number) for key, name in NUMBERS]
     judge = figures["judge"]
     if judge is not None:
-        rows += [_row(judge, key, name, _percent) for key, name in _JUDGED]
+        rows += [_row(judge, key, name, _percent) for key, name in JUDGED]
     table = _table(["figure", "value", "95 % interval", "of"], rows)
     return "\n\n".join(part for part in (intro, table, _costs(figures)) if part)
 
