@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from prefect import flow, unmapped
 from prefect.runtime import flow_run
 
+from ragwright.gating import Gatekeeper
 from ragwright.index.attempt import ReindexRequest
-from ragwright.index.reindex import ReindexReport, Verdict, concluding, writer_lease
+from ragwright.index.reindex import ReindexReport, concluding, writer_lease
 from ragwright.index.writing import Written
 from ragwright.settings import load_settings
 from tasks.index import (
     begin_generation,
     chunk,
+    gate,
     has_inserts,
     plan_generation,
     publish_generation,
@@ -32,6 +35,8 @@ def reindex(
     full: bool = False,
     allow_mass_delete: bool = False,
     reason: str = "",
+    questions: Path | None = None,
+    sample: int | None = None,
 ) -> ReindexReport:
     """Bring an index to what its source says.
 
@@ -41,6 +46,8 @@ def reindex(
         full: Embed everything again, into a new space.
         allow_mass_delete: Accept a source that lost more than half of its rows.
         reason: Why, for the index's log.
+        questions: Question set (JSONL) that the new generation must pass; none: the settings' own.
+        sample: Ask only so many of them, drawn with a seed, kinds in proportion.
     """
     started = time.time()
     settings = load_settings(index=index)
@@ -49,6 +56,7 @@ def reindex(
     request = ReindexRequest(
         source=source, full=full, allow_mass_delete=allow_mass_delete, reason=reason, run_id=run_id
     )
+    keeper = Gatekeeper.of(settings, questions, sample=sample)
     with writer_lease(settings, run_id) as lease:
         generation = begin_generation(settings, request, lease.epoch)
         with concluding(settings, generation):
@@ -59,7 +67,8 @@ def reindex(
             batches = write.map(fixed, generation, partitions).result() if has_inserts(plan) else []
             written = sum(batches, Written()) + retire_records(settings, generation)
             verify(settings, generation)
-            report = publish_generation(settings, request, generation, staged, chunks, written, Verdict("off"), started)
+            verdict = gate(keeper, generation)
+            report = publish_generation(settings, request, generation, staged, chunks, written, verdict, started)
     report_reindex(settings, report)
     return report
 

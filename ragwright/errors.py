@@ -31,6 +31,9 @@ Whether to try again is a property of the error, decided here and read in one pl
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 
 class RagwrightError(Exception):
@@ -169,7 +172,13 @@ class GuardRefused(PermanentError):
 
 
 class GateBlocked(PermanentError):
-    """The candidate generation did not pass its evaluation; readers still see the live one."""
+    """The candidate generation did not pass its evaluation; readers still see the live one.
+
+    Attributes:
+        report: What the run did up to there, JSON-ready; the gate's verdict is under `gate`.
+    """
+
+    report: Mapping[str, Any] = MappingProxyType({})
 
 
 class StorageFull(PermanentError):

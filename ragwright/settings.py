@@ -125,7 +125,12 @@ class GenerationSettings(Section):
 class AnsweringSettings(Section):
     """From matches to an answer."""
 
-    top_k: int = Field(5, ge=1, le=100, description="Sections retrieved.")
+    candidates: int = Field(20, ge=1, le=200, description="Sections retrieved, to be ranked by reading them.")
+    top_k: int = Field(5, ge=1, le=100, description="Sections read closely: what an answer may rest on.")
+    late_interaction: bool = Field(
+        True,
+        description="Rank and judge by comparing words in their context, where the embedding endpoint gives token vectors.",
+    )
     context_tokens: int = Field(400, ge=32, description="Tokens of context given to the language model.")
     context_margin: Share = Field(
         0.03,
@@ -169,6 +174,50 @@ class EvaluationSettings(Section):
     judge_max_new_tokens: int = Field(200, ge=32, le=4_096, description="Tokens that a verdict may take.")
 
 
+class GateFloors(Section):
+    """What a candidate must reach whatever the live generation does; None asks for nothing.
+
+    The defaults are what the embedded models reach with room to spare: they catch what is broken, not what is mediocre.
+    """
+
+    answer_correctness: Share | None = Field(0.5, description="Least share of all questions treated correctly.")
+    answerable_correctness: Share | None = Field(
+        0.3, description="Least share of the answerable questions that are answered correctly."
+    )
+    hit_at_5: Share | None = Field(0.6, description="Least share of questions with the right row in the top five.")
+    mrr: Share | None = Field(None, description="Least mean reciprocal rank of the right row.")
+    false_answer_rate: Share | None = Field(
+        0.6, description="Greatest share of the unanswerable questions that are answered."
+    )
+    over_refusal_rate: Share | None = Field(
+        0.7, description="Greatest share of the answerable questions that are refused."
+    )
+
+
+class GateSettings(Section):
+    """What a candidate generation must show before it goes live."""
+
+    mode: Literal["warn", "block", "off"] = Field(
+        "block", description="What a candidate that fails leads to: a warning, no publishing, or nothing is asked."
+    )
+    margin: Share = Field(0.02, description="A figure may fall by so much; a smaller loss is never held against it.")
+    confidence: float = Field(
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="Of the gate as a whole: a candidate as good as the live generation is blocked by chance in at "
+        "most 1 - confidence of runs, however much a language model's answers vary.",
+    )
+    min_questions: int = Field(20, ge=1, description="A figure over fewer questions than this warns and cannot block.")
+    sample: int | None = Field(None, ge=1, description="Ask only so many questions, drawn with a seed. None: all.")
+    known_share: Share = Field(
+        0.5,
+        description="Least share of the questions with gold rows whose rows the FAQ has, or had; a question set below "
+        "it is about something else and does not gate this FAQ.",
+    )
+    floors: GateFloors = GateFloors()
+
+
 class Settings(BaseSettings):
     """Everything ragwright can be told."""
 
@@ -197,6 +246,7 @@ class Settings(BaseSettings):
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
     retention: RetentionSettings = RetentionSettings()
     writer: WriterSettings = WriterSettings()
     retry: RetryPolicy = RetryPolicy()

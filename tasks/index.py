@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from prefect import get_run_logger, task
+from prefect.runtime import flow_run
 
 from ragwright.embedding import open_embedder
+from ragwright.evaluation.gate import GateVerdict
+from ragwright.gating import Gatekeeper
 from ragwright.index import reindex as stages
 from ragwright.index.attempt import ReindexRequest, open_catalog
 from ragwright.index.history import rollback
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
-from ragwright.index.reindex import ReindexReport, Verdict, opened, writer_lease
+from ragwright.index.reindex import ReindexReport, opened, writer_lease
 from ragwright.index.staging import Staged, chunk_partition
 from ragwright.index.vacuum import Vacuumed, vacuum
 from ragwright.index.verify import Verified, verify_candidate
 from ragwright.index.writing import Written, retire, write_partition
+from ragwright.measuring import Calls
 from ragwright.settings import Settings
 from ragwright.sources import open_source
 from ragwright.stores import open_store
 from tasks.policies import ONCE, TRANSIENT
-from tasks.reports import progress_artifact
+from tasks.reports import progress_artifact, report_gate
 
 
 @task(name="Begin generation", task_run_name="Begin a generation of index {settings.index}", **TRANSIENT)
@@ -90,6 +95,17 @@ def verify(settings: Settings, generation: int) -> Verified:
     return verified
 
 
+@task(name="Gate", task_run_name="Judge generation {generation}", **TRANSIENT)
+def gate(keeper: Gatekeeper, generation: int) -> GateVerdict:
+    """Ask a candidate what the live generation was asked; the verdict is an artifact, whatever it is."""
+    with progress_artifact("gate", "Questions of the gate") as progress:
+        calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
+        verdict = replace(keeper, calls=calls)(generation)
+    report_gate(keeper.settings, generation, verdict)
+    get_run_logger().info("the gate: %s (%s)", verdict.verdict, verdict.reason)
+    return verdict
+
+
 @task(name="Publish", task_run_name="Publish generation {generation}", **ONCE)
 def publish_generation(
     settings: Settings,
@@ -98,7 +114,7 @@ def publish_generation(
     staged: Staged,
     chunks: int,
     written: Written,
-    verdict: Verdict,
+    verdict: GateVerdict,
     started: float,
 ) -> ReindexReport:
     """Let readers see the generation if the gate let it pass; `started` is the run's start (`time.time()`)."""

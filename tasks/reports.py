@@ -16,6 +16,8 @@ from prefect.artifacts import (
 )
 
 from ragwright.documents import QUARANTINE
+from ragwright.evaluation.gate import GateVerdict
+from ragwright.evaluation.gate_report import markdown as gate_markdown
 from ragwright.evaluation.report import markdown
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.index.reindex import ReindexReport, opened
@@ -48,6 +50,15 @@ def report_evaluation(settings: Settings, result: EvaluationResult) -> None:
     """Figures, failures and samples of one evaluation."""
     create_markdown_artifact(
         markdown(result), key=f"{settings.index}-evaluation", description=f"Generation {result.generation}"
+    )
+
+
+def report_gate(settings: Settings, generation: int, verdict: GateVerdict) -> None:
+    """What the gate said of a candidate, and which questions changed."""
+    create_markdown_artifact(
+        gate_markdown(verdict, generation),
+        key=f"{settings.index}-gate",
+        description=f"Generation {generation}: {verdict.verdict}",
     )
 
 

@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from ragwright.cli import ask, demo, doctor, endpoints, history, index, questions
+from ragwright.cli import ask, demo, doctor, endpoints, evaluation, history, index, questions
 from ragwright.cli.session import Home, Json, Verbose
 
 app = typer.Typer(
@@ -68,9 +68,11 @@ app.command()(index.reindex)
 app.command()(history.plan)
 app.command()(history.generations)
 app.command()(history.rollback)
+app.command()(history.publish)
 app.command()(history.verify)
 app.command()(history.vacuum)
-app.command()(index.evaluate)
+app.command()(evaluation.evaluate)
+app.command()(evaluation.compare)
 app.command()(ask.ask)
 app.add_typer(questions.app, name="questions")
 app.add_typer(endpoints.app, name="endpoints")

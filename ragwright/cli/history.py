@@ -1,4 +1,4 @@
-"""`ragwright generations`, `rollback`, `vacuum`, `verify` and `plan`: look at an index, and change what readers see."""
+"""`ragwright plan`, `generations`, `rollback`, `publish`, `vacuum`, `verify`: look at an index, change what readers see."""
 
 from __future__ import annotations
 
@@ -71,6 +71,29 @@ def rollback(
     with open_catalog(session.settings(index=index)) as catalog:
         entry = go_back(catalog, to, reason=reason)
     session.show(entry.model_dump(mode="json"), lambda out: out.print(f"Generation {entry.generation} is live again."))
+
+
+@verb
+def publish(
+    session: Session,
+    generation: Annotated[int, typer.Argument(help="A generation that the gate blocked.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why it goes live all the same, for the log.")],
+    index: Index = None,
+) -> None:
+    """Let readers see a generation that the gate blocked; all of it is verified first."""
+    from ragwright.index.attempt import open_catalog
+    from ragwright.index.reindex import writer_lease
+    from ragwright.index.release import release
+    from ragwright.stores import open_store
+
+    settings = session.settings(index=index)
+    with (
+        open_catalog(settings) as catalog,
+        open_store(settings.store_spec) as store,
+        writer_lease(settings, "publish") as lease,
+    ):
+        entry = release(catalog, store, lease, generation, reason=reason)
+    session.show(entry.model_dump(mode="json"), lambda out: out.print(f"Generation {entry.generation} is live."))
 
 
 @verb

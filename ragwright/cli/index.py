@@ -1,4 +1,4 @@
-"""`ragwright reindex` and `ragwright evaluate`: bring the index up to date, and score it."""
+"""`ragwright reindex`: bring the index up to date."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ragwright.cli.session import Session, verb
+from ragwright.errors import GateBlocked
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,58 +29,41 @@ def reindex(
         bool, typer.Option("--allow-mass-delete", help="Accept a source that lost more than half of its rows.")
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")] = "",
+    questions: Annotated[
+        Path | None, typer.Option("--questions", help="Question set (JSONL) that the new generation must pass.")
+    ] = None,
+    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Ask only so many of them.")] = None,
+    gate: Annotated[
+        str | None, typer.Option("--gate", help="What failing it leads to: warn, block (the default) or off.")
+    ] = None,
 ) -> None:
     """Bring the index to what the source says; readers move to it at once, or not at all."""
     from ragwright.assembly import in_service, wanted_endpoints
+    from ragwright.gating import Gatekeeper
     from ragwright.index.attempt import ReindexRequest
     from ragwright.index.reindex import reindex as run
+    from ragwright.measuring import Calls
     from ragwright.sources import open_source
 
-    settings = session.settings(index=index)
+    settings = session.settings(index=index, gate={"mode": gate} if gate else None)
+    minutes = settings.endpoints.ask_lease_minutes
     request = ReindexRequest(
         source=source, full=full, resume=resume, allow_mass_delete=allow_mass_delete, reason=reason
     )
     with session.progress() as progress:
         if not source.startswith(("s3://", "https://", "http://")):
             open_source(source, settings.source).close()  # a mistyped name should not wait for a model to start
-        with in_service(
-            settings,
-            wanted_endpoints(settings, generator=False),
-            minutes=settings.endpoints.ask_lease_minutes,
-            progress=progress,
-        ) as started:
-            tell_started(session, [info.name for info in started], settings.endpoints.ask_lease_minutes)
-            report = run(settings, request, progress=progress)
+        calls = Calls(progress, started=lambda names: tell_started(session, names, minutes))
+        keeper = Gatekeeper.of(settings, questions, sample=sample, calls=calls)
+        embedder = wanted_endpoints(settings, generator=False)
+        with in_service(settings, embedder, minutes=minutes, progress=progress) as started:
+            tell_started(session, [info.name for info in started], minutes)
+            try:
+                report = run(settings, request, gate=keeper, progress=progress)
+            except GateBlocked as blocked:
+                session.report(blocked, **blocked.report)
+                raise typer.Exit(1) from blocked
     session.show(report.to_json(), lambda out: _print_report(out, report))
-
-
-@verb
-def evaluate(
-    session: Session,
-    questions: Annotated[Path | None, typer.Option("--questions", help="Question set (JSONL).")] = None,
-    index: Index = None,
-    sample: Annotated[int | None, typer.Option("--sample", min=1, help="Ask only so many, drawn with a seed.")] = None,
-) -> None:
-    """Score the live generation with a question set."""
-    from ragwright.assembly import evaluate_index, in_service, load_questions, wanted_endpoints
-    from ragwright.evaluation.report import markdown
-
-    settings = session.settings(index=index)
-    question_set = load_questions(settings, questions, at_most=sample)
-    minutes = settings.endpoints.ask_lease_minutes
-    with (
-        session.progress() as progress,
-        in_service(settings, wanted_endpoints(settings), minutes=minutes, progress=progress) as started,
-    ):
-        tell_started(session, [info.name for info in started], minutes)
-        result = evaluate_index(settings, question_set, progress=progress)
-
-    def text(out: Console) -> None:
-        from rich.markdown import Markdown
-
-        out.print(Markdown(markdown(result)))
-
-    session.show(result.to_json(), text)
 
 
 def tell_started(session: Session, names: list[str], minutes: float) -> None:
@@ -107,6 +91,7 @@ def _print_report(out: Console, report: ReindexReport) -> None:
         f"{report.chunks} sections; {report.embedded} embedded, {report.written} records written, "
         f"in {report.seconds:.1f} s."
     )
+    out.print(f"Gate: {report.gate.verdict} ({report.gate.reason}).", markup=False)
     for notice in report.notices:
         out.print(f"note: {notice}", markup=False)
     for rule, count in {**report.quality["quarantined"], **report.quality["warnings"]}.items():

@@ -101,13 +101,18 @@ class Session:
         self.report(error)
         raise typer.Exit(1) from error
 
-    def report(self, error: BaseException) -> None:
-        """Tell an error: what, where, why and what to do, on stderr; with `--json` as an object on stdout too."""
+    def report(self, error: BaseException, **more: Any) -> None:
+        """Tell an error: what, where, why and what to do, on stderr; with `--json` as an object on stdout too.
+
+        Args:
+            error: What happened.
+            more: Other fields of that object, for errors of which more is known.
+        """
         told = _as_told(error)
         if self.json:
             fields = {"type": type(told).__name__, "message": told.what, "place": told.place, "hint": told.hint}
             try:
-                self.emit({"error": fields})
+                self.emit({"error": fields, **more})
             except BrokenPipeError:
                 _leave_stdout()
         lines = [f"error: {told.what}"]

@@ -262,8 +262,17 @@ def same_vectors(one: Fingerprint, other: Fingerprint) -> bool:
     return replace(one, text_format="") == replace(other, text_format="")
 
 
-def publish(attempt: Attempt, *, counts: dict[str, int], reason: str = "") -> Entry:
+def publish(
+    attempt: Attempt, *, counts: dict[str, int], reason: str = "", after: int | None = None, run_id: str | None = None
+) -> Entry:
     """Let readers see the attempt's generation, from their next look at the log on.
+
+    Args:
+        attempt: Verified.
+        counts: Ledger and records.
+        reason: Why, for the log.
+        after: The log's entry to follow, if it is not the one that the attempt saw when it began.
+        run_id: Who publishes, if it is not the run that began the attempt.
 
     Raises:
         PublishConflict: Another writer published first; nothing was changed.
@@ -271,14 +280,14 @@ def publish(attempt: Attempt, *, counts: dict[str, int], reason: str = "") -> En
     """
     attempt.guard()
     entry = Entry(
-        sequence=attempt.begin.head + 1,
+        sequence=(attempt.begin.head if after is None else after) + 1,
         kind="publish",
         generation=attempt.generation,
         space=attempt.space,
         fingerprint=attempt.begin.fingerprint,
         at=now(),
         reason=reason,
-        run_id=attempt.begin.run_id,
+        run_id=attempt.begin.run_id if run_id is None else run_id,
         counts=counts,
     )
     attempt.catalog.append(entry)

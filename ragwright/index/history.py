@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +21,7 @@ class GenerationInfo(BaseModel):
         state: `live`, `retained` (can be gone back to), `abandoned` (a rollback went past it), `vacuumed` (its records
             are gone), or how an attempt that did not publish ended: `failed`, `blocked`, `unfinished`.
         published_at: When it first went live; None if it never did.
-        reason: Of its publishing, or why the attempt failed.
+        reason: Of its publishing, or why the attempt failed or was blocked.
         counts: Ledger and records.
         evaluation: Figures of its evaluation; None if it was not evaluated.
         run_id: Of the run that made it.
@@ -68,7 +69,7 @@ def _describe(catalog: Catalog, head: Head, number: int, entry: Entry | None, *,
         live=number == head.live,
         state=state,
         published_at=entry.at if entry else None,
-        reason=entry.reason if entry else str(end.get("error", {}).get("message", "")),
+        reason=entry.reason if entry else _why_not(end),
         counts=entry.counts if entry else {},
         evaluation={key: value for key, value in evaluation.items() if not isinstance(value, (list, dict))}
         if evaluation
@@ -76,6 +77,12 @@ def _describe(catalog: Catalog, head: Head, number: int, entry: Entry | None, *,
         run_id=begin.run_id,
         space=begin.space,
     )
+
+
+def _why_not(end: Mapping[str, Any]) -> str:
+    """Why an attempt was not published: what it failed of, or what the gate said."""
+    told = end.get("error", {}).get("message") or end.get("report", {}).get("gate", {}).get("reason")
+    return str(told or "")
 
 
 def rollback(catalog: Catalog, to: int | None = None, *, reason: str = "") -> Entry:

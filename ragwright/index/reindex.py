@@ -13,6 +13,7 @@ from ragwright.chunking import chunker_fingerprint, max_question_tokens
 from ragwright.documents import Fingerprint
 from ragwright.embedding import Embedder, open_embedder
 from ragwright.errors import GateBlocked, RagwrightError
+from ragwright.evaluation.gate import GateVerdict
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.audit import examine_space
 from ragwright.index.catalog import folder, now
@@ -32,20 +33,7 @@ from ragwright.stores import open_store
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate said of a candidate."""
-
-    verdict: str
-    reason: str = ""
-    evaluation: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {"verdict": self.verdict, "reason": self.reason}
-
-
-Gate = Callable[[int], Verdict]
+Gate = Callable[[int], GateVerdict]
 """Judges a candidate generation, given its number."""
 
 
@@ -59,7 +47,7 @@ class ReindexReport:
     chunks: int
     embedded: int
     written: int
-    gate: Verdict
+    gate: GateVerdict
     seconds: float
     tokens: int = 0
     plan: dict[str, int] = field(default_factory=dict)
@@ -169,7 +157,14 @@ def stage_source(
 
 
 def finish(
-    attempt: Attempt, staged: Staged, chunks: int, written: Written, verdict: Verdict, *, reason: str, seconds: float
+    attempt: Attempt,
+    staged: Staged,
+    chunks: int,
+    written: Written,
+    verdict: GateVerdict,
+    *,
+    reason: str,
+    seconds: float,
 ) -> ReindexReport:
     """Publish a candidate that passed; write down how the attempt ended either way.
 
@@ -196,12 +191,21 @@ def finish(
         publish(attempt, counts=staged.ledger.to_json() | {"records": report.chunks}, reason=reason)
     conclude(attempt, "blocked" if blocked else "published", report=report.to_json())
     if blocked:
-        raise GateBlocked(
-            f"generation {attempt.generation} was not published: {verdict.reason}",
-            place=f"index {attempt.catalog.index!r}",
-            hint=f"Readers still see generation {attempt.begin.live}. Read the report, mend the source, run again.",
-        )
+        raise _blocked(attempt, report)
     return report
+
+
+def _blocked(attempt: Attempt, report: ReindexReport) -> GateBlocked:
+    number, live = attempt.generation, attempt.begin.live
+    error = GateBlocked(
+        f"generation {number} was not published: {report.gate.reason}",
+        place=f"index {attempt.catalog.index!r}",
+        hint=(f"Readers still see generation {live}. " if live else "Readers still see nothing. ")
+        + (f"`ragwright compare {live} {number}` shows what changed. " if live else "")
+        + f'Mend the source and run again, or publish it all the same: `ragwright publish {number} --reason "..."`.',
+    )
+    error.report = report.to_json()
+    return error
 
 
 def conclude(attempt: Attempt, outcome: str, **facts: Any) -> None:
@@ -257,6 +261,6 @@ def reindex(
                 written += write_partition(attempt, number, embedder, batch=batch, progress=progress)
         written += repeat(lambda: retire(attempt))
         repeat(lambda: verify_candidate(attempt))
-        verdict = gate(generation) if gate else Verdict("off")
+        verdict = gate(generation) if gate else GateVerdict("off")
         seconds = time.monotonic() - started
         return finish(attempt, staged, chunks, written, verdict, reason=request.reason, seconds=seconds)

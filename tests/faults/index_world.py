@@ -32,6 +32,7 @@ from simulated_process import Clock, Crash, LeaseClock, Process
 from ragwright import maintenance
 from ragwright.documents import FOREVER
 from ragwright.errors import RagwrightError
+from ragwright.evaluation.gate import GateVerdict
 from ragwright.index import catalog as catalog_module
 from ragwright.index import lease as lease_module
 from ragwright.index import preview as preview_module
@@ -190,10 +191,10 @@ class World:
         done = Run(process, promise=self.promise())
         self._intended[request.run_id] = done.promise
 
-        def gate(generation: int) -> reindex.Verdict:
+        def gate(generation: int) -> GateVerdict:
             if not process.interruptions:  # a candidate that is evaluated is whole, unless others took over
                 self.check(generation, self.catalog.begin_of(generation).space, done.promise)
-            return reindex.Verdict("blocked" if blocked else "passed")
+            return GateVerdict("blocked" if blocked else "passed")
 
         paid, began = self.paid(), self.clock.seconds
         before = self.catalog.attempts()[-1:] or [0]
