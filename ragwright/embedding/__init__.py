@@ -3,6 +3,15 @@
 from ragwright.embedding.endpoint import EndpointEmbedder, plan_batches
 from ragwright.embedding.hashed import HashingEmbedder
 from ragwright.embedding.opening import open_embedder
-from ragwright.embedding.port import Embedder, Kind, Vectors
+from ragwright.embedding.port import Embedder, Kind, TokenVectors, Vectors
 
-__all__ = ["Embedder", "EndpointEmbedder", "HashingEmbedder", "Kind", "Vectors", "open_embedder", "plan_batches"]
+__all__ = [
+    "Embedder",
+    "EndpointEmbedder",
+    "HashingEmbedder",
+    "Kind",
+    "TokenVectors",
+    "Vectors",
+    "open_embedder",
+    "plan_batches",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from ragwright.documents import Fingerprint
 from ragwright.embedding import wire
-from ragwright.embedding.port import Kind, Vectors, refuse_too_long
+from ragwright.embedding.port import Kind, TokenVectors, Vectors, refuse_too_long
 from ragwright.endpoints import Endpoint
 from ragwright.errors import (
     BadReply,
@@ -29,7 +30,9 @@ from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import EmbeddingSettings
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
+
+log = logging.getLogger(__name__)
 
 # Quantised and half-precision models give a text a slightly different vector beside other texts.
 _SAME_TEXT = 0.97
@@ -92,6 +95,7 @@ class EndpointEmbedder:
         if token_bytes := wire.reply_bytes_of_a_token(endpoint.contract, model.dimension):
             # What limits a request limits the reply as well, on SageMaker for one.
             self._batch_tokens = min(self._batch_tokens, endpoint.max_payload_bytes // token_bytes)
+        self._gives_tokens = wire.gives_tokens(endpoint.contract, model)
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="embed")
 
     def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
@@ -112,6 +116,29 @@ class EndpointEmbedder:
         if self._settings.check_order and kind == "document" and self._endpoint.contract != "openai-embeddings":
             self._check_order(texts, tokens, vectors)
         return vectors
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors] | None:
+        """What each token of each text means in its text; None where the contract or the server has no such thing."""
+        if not self._gives_tokens or not texts:
+            return [] if self._gives_tokens else None
+        encoded = self._tokenizer.encode_batch(list(texts))
+        tokens = np.fromiter(map(len, encoded), np.int32, len(encoded))
+        refuse_too_long(tokens, self.max_tokens)
+        limit = self._endpoint.max_payload_bytes // (self.fingerprint.dimension * wire.BYTES_OF_A_FLOAT)
+        batches = plan_batches(tokens, max_tokens=limit, max_texts=self._settings.batch_texts)
+        found: dict[int, Vectors] = {}
+        try:
+            for batch, vectors in zip(
+                batches, self._pool.map(lambda batch: self._ask_tokens(texts, tokens, batch), batches), strict=True
+            ):
+                found |= zip(batch.tolist(), vectors, strict=True)
+        except RequestRejected as error:
+            if isinstance(error, PayloadTooLarge):
+                raise
+            log.info("%s gives no token vectors; answers do without: %s", self._place, error)
+            self._gives_tokens = False
+            return None
+        return [_without_special(encoding, found[index]) for index, encoding in enumerate(encoded)]
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
         """Tokens of each text, special tokens included: int32 [n]."""
@@ -194,6 +221,14 @@ class EndpointEmbedder:
         except BadReply as error:
             raise BadReply(error.what, place=error.place or self._place, hint=error.hint) from error
 
+    def _ask_tokens(self, texts: Sequence[str], tokens: Tokens, batch: Batch) -> list[Vectors]:
+        operation, payload = wire.token_request(self._endpoint.contract, [texts[index] for index in batch])
+        reply = self._retry.call(lambda: self._endpoint.invoke(payload, operation=operation))
+        try:
+            return wire.read_tokens(reply, tokens[batch].tolist(), self._model)
+        except BadReply as error:
+            raise BadReply(error.what, place=error.place or self._place, hint=error.hint) from error
+
     @property
     def _place(self) -> str:
         return f"endpoint {self._endpoint.name}"
@@ -220,3 +255,10 @@ def plan_batches(tokens: Tokens, *, max_tokens: int, max_texts: int) -> list[Bat
 def _is_too_large(error: RagwrightError) -> bool:
     # Containers report memory with 400, 424 or 500; what they all have is the runtime's own words.
     return isinstance(error, PayloadTooLarge) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def _without_special(encoding: Encoding, vectors: Vectors) -> TokenVectors:
+    """Leave out the tokens that stand for no text."""
+    own = np.flatnonzero(np.asarray(encoding.special_tokens_mask) == 0)
+    spans = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
+    return TokenVectors(vectors[own], spans[own])

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragwright.documents import Fingerprint
-from ragwright.embedding.port import Kind, Vectors, refuse_too_long
+from ragwright.embedding.port import Kind, TokenVectors, Vectors, refuse_too_long
 from ragwright.hashing import REVISION, hash_embed
 from ragwright.models import load_tokenizer
 
@@ -42,6 +42,10 @@ class HashingEmbedder:
         """float32 [len(texts), dimension], in the order of `texts`."""
         refuse_too_long(self.count_tokens(texts), self.max_tokens)
         return hash_embed(texts, self.fingerprint.dimension)
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors] | None:
+        """None: a word hashes to the same wherever it stands."""
+        return None
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
         """Words and punctuation marks of each text: int32 [n]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -18,13 +19,27 @@ Vectors = npt.NDArray[np.float32]
 Kind = Literal["document", "query"]
 
 
+@dataclass(frozen=True)
+class TokenVectors:
+    """What each token of a text means in that text.
+
+    Attributes:
+        vectors: float32 [t, dimension], rows of length one, without special tokens.
+        spans: int32 [t, 2], where each token begins and ends in the text, in characters.
+    """
+
+    vectors: Vectors
+    spans: npt.NDArray[np.int32]
+
+
 @runtime_checkable
 class Embedder(Protocol):
     """Embeds texts; a context manager, safe to call from several threads.
 
     `embed(texts)[i]` belongs to `texts[i]` and does not depend on the other texts. A text over `max_tokens` is an
     error (`RequestRejected` naming its index), never cut. An empty list gives [0, dimension]. `BadReply` when a
-    server's answer has the wrong count, dimension or a value that is not finite.
+    server's answer has the wrong count, dimension or a value that is not finite. `token_vectors` is None, always, from
+    an embedder whose model has no such thing or whose server keeps it to itself.
     """
 
     fingerprint: Fingerprint
@@ -32,6 +47,9 @@ class Embedder(Protocol):
 
     def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
         """float32 [len(texts), dimension], in the order of `texts`."""
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors] | None:
+        """What each token of each text means in its text; None if this embedder cannot say."""
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
         """Tokens of each text as the model counts them, special tokens included: int32 [n]."""

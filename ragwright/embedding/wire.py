@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.floating[Any]]
 
 # A float as JSON writers print float32 values widened to float64, with its comma.
 BYTES_OF_A_FLOAT = 22
+
+# Where a contract's servers give a vector a token: the operation beside the one they are called for.
+TOKEN_OPERATIONS: Mapping[Contract, str] = {"tei": "embed_all", "hf-feature-extraction": ""}
 
 
 def reply_bytes_of_a_token(contract: Contract, dimension: int) -> int:
@@ -45,6 +48,32 @@ def request(contract: Contract, texts: Sequence[str], model: ModelInfo) -> dict[
         case "openai-embeddings":
             return {"model": model.hub or model.name, "input": list(texts), "encoding_format": "float"}
     raise ConfigurationError(f"{contract!r} is not the contract of an embedding endpoint", hint="Use 'tei'.")
+
+
+def gives_tokens(contract: Contract, model: ModelInfo) -> bool:
+    """Whether servers of this contract tell what each token means."""
+    return contract in TOKEN_OPERATIONS and model.pooling != "none"
+
+
+def token_request(contract: Contract, texts: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The operation that gives a vector a token, and its payload."""
+    payload: dict[str, Any] = {"inputs": list(texts)}
+    return TOKEN_OPERATIONS[contract], payload | ({"truncate": False} if contract == "tei" else {})
+
+
+def read_tokens(reply: Any, tokens: Sequence[int], model: ModelInfo) -> list[Vectors]:
+    """The vectors of each text's tokens, special tokens included, each of length one: float32 [t, dimension] a text.
+
+    Raises:
+        BadReply: Count, dimension or a value is wrong.
+    """
+    found: list[Vectors] = []
+    for per_token, count in zip(_list(reply, len(tokens)), tokens, strict=True):
+        vectors = _unpadded(per_token, count)
+        if vectors.shape[1] != model.dimension or not np.isfinite(vectors).all():
+            raise BadReply(f"token vectors are not {model.dimension} finite numbers each", hint="Check the endpoint.")
+        found.append(_normalised(vectors))
+    return found
 
 
 def read(contract: Contract, reply: Any, tokens: Sequence[int], model: ModelInfo) -> Vectors:
@@ -112,15 +141,21 @@ def _array(values: Any, *, axes: Literal[2, 3]) -> Floats:
 
 
 def _pool(per_token: Any, count: int, pooling: str) -> Floats:
-    """One vector from those of a text's tokens; padding stands at the end and is left out."""
+    """One vector from those of a text's tokens."""
+    vectors = _unpadded(per_token, count)
+    pooled: Floats = vectors[0] if pooling == "cls" else vectors.mean(axis=0, dtype=np.float64)
+    return pooled
+
+
+def _unpadded(per_token: Any, count: int) -> Floats:
+    """A text's token vectors; padding stands at the end and is left out."""
     vectors = _token_vectors(per_token)
     if len(vectors) < count:
         raise BadReply(
             f"{len(vectors)} token vectors came back for a text of {count} tokens",
             hint="The server cuts texts the model could read; lower chunking.max_tokens or configure the server.",
         )
-    pooled: Floats = vectors[0] if pooling == "cls" else vectors[:count].mean(axis=0, dtype=np.float64)
-    return pooled
+    return vectors[:count]
 
 
 def _token_vectors(per_token: Any) -> Floats:

@@ -78,13 +78,16 @@ class Endpoint(Protocol):
     `invoke` sends one payload (JSON-ready) and returns the decoded reply. It never retries. It raises `Throttled` (429,
     with `retry_after`), `PayloadTooLarge` (413), `RequestRejected` (other 4xx, with the server's reason), `Unavailable`
     (refused, reset, 5xx), `TimedOut`, or `BadReply` (not JSON). No error carries the token.
+
+    `operation` names another route of the same server, beside the one that the contract means; `RequestRejected` where
+    there is none.
     """
 
     name: str
     contract: Contract
     max_payload_bytes: int
 
-    def invoke(self, payload: Mapping[str, Any]) -> Any:
+    def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
         """Send one payload and return the decoded reply."""
 
     def close(self) -> None:
@@ -105,7 +108,7 @@ class NoEndpoint:
     def __init__(self, name: str, contract: Contract) -> None:
         self.name, self.contract = name, contract
 
-    def invoke(self, payload: Mapping[str, Any]) -> Any:
+    def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
         """Refuse.
 
         Raises:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx
 import orjson
@@ -86,13 +86,14 @@ class HttpEndpoint:
         """Without the token."""
         return f"HttpEndpoint({self.name!r}, {self._shown_url!r}, {self.contract!r})"
 
-    def invoke(self, payload: Mapping[str, Any]) -> Any:
-        """Post one payload and return the decoded reply."""
+    def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
+        """Post one payload and return the decoded reply; an operation is the last part of the path."""
+        url = urljoin(self._url, operation) if operation else self._url
         body = self._encode(payload)
         deadline = time.monotonic() + self._timeout
         try:
             with self._client.stream(
-                "POST", self._url, content=body, headers={"Content-Type": "application/json"}
+                "POST", url, content=body, headers={"Content-Type": "application/json"}
             ) as response:
                 # httpx limits the wait for each piece; a reply that trickles in needs a limit of its own.
                 parts = []

@@ -28,6 +28,7 @@ from ragwright.serving.refusal import Refused
 
 BODY_SECONDS = 30.0
 RETRY_AFTER = {"Retry-After": "1"}
+OPERATIONS: Mapping[str, tuple[str, ...]] = {"tei": ("/embed_all",)}
 OPENAI_PATHS: Mapping[str, str] = {
     "openai-embeddings": "/v1/embeddings",
     "openai-chat": "/v1/chat/completions",
@@ -66,7 +67,7 @@ class ModelServer:
         self._name, self._contract, self._token = name, contract, token
         self._service: Service | None = None
         self._workers: ThreadPoolExecutor | None = None
-        paths = ["/invocations", *filter(None, [OPENAI_PATHS.get(contract)])]
+        paths = ["/invocations", *filter(None, [OPENAI_PATHS.get(contract)]), *OPERATIONS.get(contract, ())]
         self.app = Starlette(
             routes=[
                 Route("/ping", self._ping, methods=["GET"]),
@@ -154,7 +155,7 @@ class ModelServer:
     async def _work(self, request: Request, body: bytes) -> Response:
         """Hand the request to a worker, and tell it when the caller has gone."""
         gone = threading.Event()
-        work = asyncio.get_running_loop().run_in_executor(self._workers, self._answer, body, gone)
+        work = asyncio.get_running_loop().run_in_executor(self._workers, self._answer, request.url.path, body, gone)
         watch = asyncio.ensure_future(_disconnected(request))
         try:
             either: set[asyncio.Future[Any]] = {work, watch}
@@ -169,13 +170,14 @@ class ModelServer:
             raise ClientDisconnect
         return Response(reply, media_type="application/json")
 
-    def _answer(self, body: bytes, gone: threading.Event) -> bytes:
+    def _answer(self, path: str, body: bytes, gone: threading.Event) -> bytes:
         """Runs in a worker thread, so that neither parsing nor writing a large payload holds up `/ping`."""
         if gone.is_set() or self._service is None:
             return b""
         payload = _parse(body)
         try:
-            return orjson.dumps(self._service.handle(payload, gone.is_set))
+            handle = self._service.operations.get(path.removeprefix("/"), self._service.handle)
+            return orjson.dumps(handle(payload, gone.is_set), option=orjson.OPT_SERIALIZE_NUMPY)
         except Refused:
             raise
         except MemoryError as error:

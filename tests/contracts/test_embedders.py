@@ -159,3 +159,37 @@ def test_hashing_is_the_same_in_this_process_and_behind_an_endpoint(embedders: d
     assert here.fingerprint == served.fingerprint
     assert here.max_tokens == served.max_tokens
     assert here.count_tokens(SENTENCES).tolist() == served.count_tokens(SENTENCES).tolist()
+
+
+@pytest.mark.parametrize("contract", ["tei", "hf-feature-extraction"])
+def test_tokens_have_vectors_of_length_one_and_their_place_in_the_text(
+    embedders: dict[str, Embedder], contract: str
+) -> None:
+    found = embedders[contract].token_vectors(SENTENCES)
+    assert found is not None
+    counts = embedders[contract].count_tokens(SENTENCES) - embedders[contract].count_tokens([""])
+    assert [len(tokens.vectors) for tokens in found] == [len(tokens.spans) for tokens in found] == counts.tolist()
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate([t.vectors for t in found]), axis=1), 1, atol=1e-3)
+    first, last = found[0].spans[0], found[0].spans[-1]
+    assert (SENTENCES[0][slice(*first)], SENTENCES[0][slice(*last)]) == ("Managed", ".")
+
+
+def test_a_word_means_what_its_text_makes_of_it(embedders: dict[str, Embedder]) -> None:
+    found = embedders["tei"].token_vectors(["the river bank", "the savings bank", "a bank account for savings"])
+    assert found is not None
+    river, savings, account = found
+    assert savings.vectors[-1] @ account.vectors[1] > river.vectors[-1] @ account.vectors[1]
+
+
+def test_both_contracts_give_a_token_the_same_vector(embedders: dict[str, Embedder]) -> None:
+    one, other = (embedders[contract].token_vectors(SENTENCES[:4]) for contract in ("tei", "hf-feature-extraction"))
+    assert one is not None
+    assert other is not None
+    for here, there in zip(one, other, strict=True):
+        assert cosines(here.vectors, there.vectors).min() >= 0.99  # int8: a little else beside longer texts
+        assert here.spans.tolist() == there.spans.tolist()
+
+
+@pytest.mark.parametrize("name", ["hashing", "served-hashing", "openai-embeddings"])
+def test_where_tokens_have_no_vectors_it_says_so(embedders: dict[str, Embedder], name: str) -> None:
+    assert embedders[name].token_vectors(SENTENCES) is None

@@ -8,7 +8,7 @@ Fields that an original does not know are ignored, as they do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,14 @@ class Service:
         warm_up: A payload that proves the model answers.
         concurrency: Payloads worth handling at once.
         close: Frees the model.
+        operations: What else it does, by the last part of the path.
     """
 
     handle: Handler
     warm_up: Mapping[str, Any]
     concurrency: int = 1
     close: Callable[[], None] = lambda: None
+    operations: Mapping[str, Handler] = field(default_factory=dict)
 
 
 def check_contract(contract: Contract, info: ModelInfo) -> None:
@@ -75,14 +77,16 @@ def open_service(contract: Contract, info: ModelInfo, *, cache: Path, progress: 
             model.close,
         )
     encoder = open_encoder(info, cache=cache, progress=progress)
+    operations: dict[str, Handler] = {}
     match contract:
         case "tei":
             handle, warm_up = feature_extraction.tei(encoder), {"inputs": "Hello"}
+            operations = {"embed_all": feature_extraction.tei_tokens(encoder)}
         case "hf-feature-extraction":
             handle, warm_up = feature_extraction.hugging_face(encoder), {"inputs": "Hello"}
         case _:
             handle, warm_up = feature_extraction.openai_embeddings(encoder, info.name), {"input": "Hello"}
-    return Service(handle, warm_up, encoder.concurrency, encoder.close)
+    return Service(handle, warm_up, encoder.concurrency, encoder.close, operations)
 
 
 def refusal_body(contract: Contract, refused: Refused) -> dict[str, Any]:

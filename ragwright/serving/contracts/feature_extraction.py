@@ -27,25 +27,46 @@ def tei(encoder: Encoder) -> Handler:
     """`POST /embed` of Text Embeddings Inference: `inputs`, `normalize` (true), `truncate` (false)."""
 
     def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> Any:
-        texts, _ = read_texts(payload, "inputs")
         normalize = read(payload, "normalize", bool, True)
-        truncate = read(payload, "truncate", bool, False)
-        if read(payload, "truncation_direction", str, "Right").lower() != "right":
-            raise Refused(400, "`truncation_direction` other than right is not supported by this server")
-        for name in ("prompt_name", "dimensions"):
-            if payload.get(name) is not None:
-                raise Refused(400, f"`{name}` is not supported by this model")
-        if len(texts) > TEI_BATCH:
-            raise Refused(413, f"batch size {len(texts)} > maximum allowed batch size {TEI_BATCH}")
-        tokenized = encoder.tokenize(texts, truncate=truncate)
-        if not truncate:
-            _check_length(encoder, tokenized, status=413)
+        if payload.get("dimensions") is not None:
+            raise Refused(400, "`dimensions` is not supported by this model")
+        tokenized = _read_tei(encoder, payload)
         if cancelled():
             return []
         vectors = encoder.sentence_vectors(tokenized)
         return _numbers(_normalised(vectors) if normalize else vectors)
 
     return handle
+
+
+def tei_tokens(encoder: Encoder) -> Handler:
+    """`POST /embed_all` of Text Embeddings Inference: a vector a token, special tokens included, padding not."""
+
+    def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> Any:
+        tokenized = _read_tei(encoder, payload)
+        if cancelled():
+            return []
+        vectors = encoder.token_vectors(tokenized)
+        # Numbers for comparing words, by the hundred thousand: four digits do.
+        return [np.round(vectors[row, : len(text.ids)], 4) for row, text in enumerate(tokenized)]
+
+    return handle
+
+
+def _read_tei(encoder: Encoder, payload: Mapping[str, Any]) -> list[TokenizedText]:
+    """What both of its routes take: `inputs`, `truncate` (false), `truncation_direction`, `prompt_name`."""
+    texts, _ = read_texts(payload, "inputs")
+    truncate = read(payload, "truncate", bool, False)
+    if read(payload, "truncation_direction", str, "Right").lower() != "right":
+        raise Refused(400, "`truncation_direction` other than right is not supported by this server")
+    if payload.get("prompt_name") is not None:
+        raise Refused(400, "`prompt_name` is not supported by this model")
+    if len(texts) > TEI_BATCH:
+        raise Refused(413, f"batch size {len(texts)} > maximum allowed batch size {TEI_BATCH}")
+    tokenized = encoder.tokenize(texts, truncate=truncate)
+    if not truncate:
+        _check_length(encoder, tokenized, status=413)
+    return tokenized
 
 
 def hugging_face(encoder: Encoder) -> Handler:
