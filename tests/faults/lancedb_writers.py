@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -97,6 +99,23 @@ def read_only(folder: str) -> None:
             call()
         except RagwrightError as error:
             print(name, type(error).__name__, error, flush=True)
+
+
+def fork_while_locked(folder: str) -> None:
+    """Fork while another thread is inside the store: in the child nobody is left to let go of its lock."""
+    store = LanceDBStore(Path(folder))
+    store.upsert(SPACE, make_records(CHUNKS, dimension=DIMENSION))
+    store.query(SPACE, vector_of("0001", 0, DIMENSION), k=1, as_of=1)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(store._lock.acquire).result()
+        child = os.fork()
+        if not child:
+            found = store.query(SPACE, vector_of("0001", 0, DIMENSION), k=1, as_of=1)
+            store.upsert(SPACE, make_records(["child"], dimension=DIMENSION))
+            print(found[0].chunk_id, flush=True)
+            os._exit(0)
+        pool.submit(store._lock.release).result()
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def _editions(store: LanceDBStore) -> set[int]:
