@@ -79,11 +79,11 @@ def _costs(figures: Mapping[str, Any]) -> str:
         said.append(f"On average: {shares}.")
     if tokens["questions"]:
         said.append(
-            f"The language model read {tokens['prompt']:,} tokens and wrote {tokens['new']:,} over "
-            f"{tokens['questions']} questions."
+            f"Tokens read by the language model: {tokens['prompt']:,}, written: {tokens['new']:,} (questions counted: "
+            f"{tokens['questions']})."
         )
     if judge is not None:
-        said.append(f"The judge was asked about {judge['judged']} answers; {judge['failed']} judgements failed.")
+        said.append(f"Judgements: {judge['judged']}, of which failed: {judge['failed']}.")
     return " ".join(said)
 
 

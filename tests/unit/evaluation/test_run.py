@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from ragwright.answering import I_DONT_KNOW, Answer, Citation
 from ragwright.errors import EndpointError, RequestRejected, Unavailable
+from ragwright.evaluation.judge import Judgement
+from ragwright.evaluation.metrics import aggregate
 from ragwright.evaluation.questions import Question, QuestionSet
 from ragwright.evaluation.report import markdown
 from ragwright.evaluation.run import RESULTS, EvaluationResult, evaluate
@@ -120,6 +124,38 @@ def test_the_report_tells_figures_kinds_failures_and_samples() -> None:
     assert "### By kind" in report
     assert "refused; the right row was not found" in report
     assert "Rowan is a planner." in report
+
+
+def test_the_report_tells_how_sure_each_figure_is_and_where_time_goes() -> None:
+    def timed(question: str) -> Answer:
+        return replace(usual(question), timings_ms={"embed": 1.0, "read": 3.0, "total": 4.0})
+
+    report = markdown(run(timed))
+    assert "| answerable questions answered correctly | 50.0% | 9.5% to 90.5% | 2 |" in report
+    assert "| mean reciprocal rank of the right row | 0.500 | 0.000 to 1.000 | 2 |" in report
+    assert "A question takes 4 ms in the median, 4 ms at the 95th percentile." in report
+    assert "embed 25% (1 ms), read 75% (3 ms), other 0% (0 ms)." in report
+    assert "udge" not in report
+    assert "Tokens" not in report
+
+
+def test_the_report_counts_tokens_and_what_the_judge_could_not_say() -> None:
+    result = run(usual)
+    judged = replace(result.results[0], judgement=Judgement(True, True, "so it is"), prompt_tokens=1_200, new_tokens=30)
+    failed = replace(result.results[1], judgement=Judgement(None, None, "cut off", failed=True))
+    results = (judged, failed, *result.results[2:])
+    report = markdown(replace(result, results=results, aggregate=aggregate(results)))
+    assert "| the judge: answers that are correct | 50.0% | 9.5% to 90.5% | 2 |" in report
+    assert "read by the language model: 1,200, written: 30 (questions counted: 1)." in report
+    assert "Judgements: 2, of which failed: 1." in report
+
+
+def test_a_question_that_fails_is_charged_the_time_it_took() -> None:
+    def slow(question: str) -> Answer:
+        time.sleep(0.02)
+        raise Unavailable("gone for a moment")
+
+    assert all(result.latency_ms >= 20 for result in run(slow).results)
 
 
 def test_the_worst_failures_come_first_and_the_rest_is_counted() -> None:
