@@ -54,10 +54,15 @@ def risk_coverage_plot(
     said = f"Answering everything, {risk[-1]:.0%} would be wrong; answering the surest half, {half:.0%}."
     if now:
         at = (x(now[0]), y(now[1]))
-        side = "end" if now[0] > 0.6 else "start"
         drawn += [
             sign("diamond", *at, "dot b", f"now: {now[0]:.0%} answered, {now[1]:.0%} of that wrong"),
-            el("text", "now", x=at[0] + (-10 if side == "end" else 10), y=at[1] - 9, class_=f"label {side}"),
+            el(
+                "text",
+                "now",
+                x=at[0] + (-10 if now[0] > 0.9 else 10),
+                y=at[1] + 17,
+                class_=f"label {'end' if now[0] > 0.9 else ''}".strip(),
+            ),
         ]
         said = f"Now {now[0]:.0%} of questions are answered and {now[1]:.0%} of those answers are wrong. {said}"
     rows = [
@@ -140,7 +145,7 @@ def scores_plot(
     drawn: list[Child] = [axes(x, y, share_ticks(), ticks, ("probability given", "questions"))]
     wide = x(1 / bins) - x(0) - 2
     for at in range(bins):
-        for count, class_, high in ((int(up[at]), "a", y(int(up[at]))), (int(down[at]), "b hatched", y(0))):
+        for count, class_, high in ((int(up[at]), "a", y(int(up[at]))), (int(down[at]), "b", y(0))):
             if count:
                 tall = abs(y(count) - y(0))
                 drawn.append(
@@ -166,7 +171,7 @@ def scores_plot(
             for at in range(bins)
             if up[at] or down[at]
         ],
-        "Bars that go up are questions that the FAQ answers, hatched bars that go down those that it does not."
+        "Bars that go up are questions that the FAQ answers, outlined bars that go down are those that it does not."
         + ("" if threshold is None else " Right of the dashed line questions are answered."),
     )
 
@@ -279,7 +284,7 @@ def latency_plot(stages: Sequence[Stage], total: Stage | None) -> Plot:
     return Plot(
         "latency",
         "Time by stage",
-        whole + (f"Most of it goes into: {slowest.name}." if slowest else ""),
+        whole + (f"The slowest stage is “{slowest.name}”." if slowest else ""),
         together(drawn),
         ("stage", "median, ms", "95th percentile, ms"),
         [[stage.name, f"{stage.p50:.1f}", f"{stage.p95:.1f}"] for stage in shown],

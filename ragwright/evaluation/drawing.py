@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ragwright.evaluation.markup import Markup, el, together
 
 WIDTH, HEIGHT = 480, 330
-LEFT, RIGHT, TOP, BOTTOM = 58, 14, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 58, 20, 14, 48
 SIGNS = ("circle", "square", "triangle", "diamond")
 
 

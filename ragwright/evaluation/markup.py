@@ -21,7 +21,7 @@ class Markup(str):
 Child: TypeAlias = "str | int | float | Iterable[Child] | None"
 
 
-def el(name: str, *children: Child, **attributes: str | float | None) -> Markup:
+def el(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:
     """An element. Children that are not `Markup` are text; attributes that are None are left out.
 
     `class_` stands for `class`, other underscores for hyphens: `el("td", text, class_="n", aria_label="Rank")`.
