@@ -210,14 +210,14 @@ def trend_plot(generations: Sequence[str], series: Sequence[Series]) -> Plot:
     x, y = Scale(0, max(1, len(generations) - 1), LEFT + 14, WIDTH - RIGHT - 14), square_scales()[1]
     every = math.ceil(len(generations) / 8)
     ticks = {float(at): name for at, name in enumerate(generations) if (len(generations) - 1 - at) % every == 0}
-    legend = 22 * math.ceil(len(series) / 2)
+    legend = 12 + 22 * math.ceil(len(series) / 2)
     drawn: list[Child] = [axes(x, y, ticks, share_ticks(), ("generation", "share of questions"))]
     for number, one in enumerate(series):
         shade, shape = "abcd"[number % 4], SIGNS[number % 4]
         points = [(x(at), y(value), value) for at, value in enumerate(one.values) if value is not None]
         drawn.append(line([(px, py) for px, py, _ in points], f"{shade} thin"))
         drawn += [sign(shape, px, py, f"dot {shade}", f"{one.name}: {value:.1%}") for px, py, value in points]
-        left, top = LEFT + 200 * (number % 2), HEIGHT + 4 + 22 * (number // 2)
+        left, top = LEFT + 200 * (number % 2), HEIGHT + 16 + 22 * (number // 2)
         drawn += [sign(shape, left, top, f"dot {shade}"), el("text", one.name, x=left + 12, y=top + 5, class_="label")]
     rows = [
         [name, *("-" if one.values[at] is None else f"{one.values[at]:.1%}" for one in series)]

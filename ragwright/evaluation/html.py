@@ -31,6 +31,7 @@ from ragwright.evaluation.statistics import expected_calibration_error, reliabil
 
 MOST_FAILURES = 300
 _MOST_CHARS = 700
+_MOST_RETRIEVED = 5
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _TILES = ("answerable_correctness", "false_answer_rate", "over_refusal_rate", "hit_at_5")
 _TREND = (
@@ -76,15 +77,22 @@ class Subject:
 def page(result: EvaluationResult, subject: Subject) -> str:
     """The whole document."""
     title = f"Evaluation of {subject.index}" + (f", generation {result.generation}" if result.generation else "")
+    drawn = [plot.figure() for plot in plots(result, subject)]
+    failures, changed = len(result.failures), len((subject.gate or {}).get("changed") or ())
+    sections = {
+        "Figures": _figures(result.aggregate),
+        "Plots": el("div", drawn, class_="plots") if drawn else None,
+        "By kind of question": _kinds(result.by_kind),
+        f"Failures ({failures} of {len(result.results)})": _failures(result, subject.questions),
+        f"Questions that changed ({changed})": _changed(subject.gate),
+    }
+    kept = [(name, f"s{at}", content) for at, (name, content) in enumerate(sections.items()) if content is not None]
     body = [
         _head(title, result, subject),
         _verdict(subject.gate),
         _tiles(result.aggregate),
-        el("section", el("h2", "Figures"), _figures(result.aggregate)),
-        el("section", el("h2", "Plots"), el("div", (plot.figure() for plot in plots(result, subject)), class_="plots")),
-        _kinds(result.by_kind),
-        _failures(result, subject.questions),
-        _changed(subject.gate),
+        el("nav", el("ul", (el("li", el("a", name, href=f"#{key}")) for name, key, _ in kept)), aria_label="Sections"),
+        [el("section", el("h2", name), content, id=key) for name, key, content in kept],
     ]
     document = el(
         "html",
@@ -171,22 +179,23 @@ def _verdict(gate: Mapping[str, Any] | None) -> Markup | None:
 def _checks(checks: Sequence[Mapping[str, Any]]) -> Markup | None:
     if not checks:
         return None
-    rows = [
-        [
-            _TITLES.get(str(check["name"]), str(check["name"])),
-            _share(check.get("candidate")),
-            _share(check.get("live")),
-            _difference(check),
-            str(check.get("better", "")),
-            str(check.get("worse", "")),
-            _share(check.get("floor")),
-            f"{_SIGNS.get(str(check.get('status')), '')} {check.get('status', '')}".strip(),
-        ]
-        for check in checks
-    ]
-    head = ["figure", "candidate", "live", "difference, points", "better", "worse", "floor", "check"]
+    rows = [_check(check) for check in checks]
+    head = ["figure", "candidate", "live", "points gained", "better", "worse", "floor", "check"]
     table = _table(head, rows, numbers=range(1, 7))
     return el("details", el("summary", "What the gate looked at"), el("div", table, class_="wide"))
+
+
+def _check(check: Mapping[str, Any]) -> list[Child]:
+    name, status = str(check.get("name", "")), str(check.get("status", ""))
+    show = _number if name in dict(NUMBERS) else _share
+    return [
+        _TITLES.get(name, name),
+        *(show(check.get(value)) for value in ("candidate", "live")),
+        _difference(check),
+        *(str(check.get(count, "")) for count in ("better", "worse")),
+        show(check.get("floor")),
+        f"{_SIGNS.get(status, '')} {status}".strip(),
+    ]
 
 
 def _difference(check: Mapping[str, Any]) -> str:
@@ -243,30 +252,24 @@ def _kinds(kinds: Mapping[str, Mapping[str, Any]]) -> Markup | None:
     ]
     head = ["kind", "questions", "correct", "95 % interval", "hit@1", "hit@5", "false answers", "refusals"]
     table = el("div", _table(head, rows, numbers=range(1, 8)), class_="wide")
-    return el("section", el("h2", "By kind of question"), el("p", "The kind that fares worst comes first."), table)
+    return together(el("p", "The kind that fares worst comes first."), table)
 
 
 def _failures(result: EvaluationResult, questions: Mapping[str, Question]) -> Markup:
     failures = sorted(result.failures, key=badness)
-    title = el("h2", f"Failures ({len(failures)} of {len(result.results)})")
     if not failures:
-        return el("section", title, el("p", "None."))
+        return el("p", "None.")
     rows = [_failure(found, questions.get(found.id)) for found in failures[:MOST_FAILURES]]
     said = "Errors come first, then false answers, wrong answers and refusals, each with the most confident first."
     if len(failures) > MOST_FAILURES:
         said += f" {len(failures) - MOST_FAILURES} more are in evaluation.json."
     head = ["question", "what went wrong", "answer", "right would be", "retrieved", "probability"]
-    return el("section", title, el("p", said), _table(head, rows, class_="stacked failures", numbers=(5,)))
+    return together(el("p", said), _table(head, rows, class_="stacked failures", numbers=(5,)))
 
 
 def _failure(found: QuestionResult, question: Question | None) -> list[Child]:
     # An id may be taken by another question since.
     known = question if question is not None and question.question == found.question else None
-    gold = named(known.gold) if known else frozenset()
-    retrieved = [
-        el("li", _text(row), el("strong", " (right row)") if is_named(gold, row, row) else None, dir="auto")
-        for row in found.retrieved
-    ]
     asked = together(
         el("p", el("strong", _text(found.question)), dir="auto"),
         el("p", f"{found.id}{f', {found.kind}' if found.kind else ''}", class_="aside"),
@@ -278,11 +281,26 @@ def _failure(found: QuestionResult, question: Question | None) -> list[Child]:
     return [
         asked,
         together(el("p", outcome(found)), el("p", _text(found.reason), class_="aside", dir="auto")),
-        together(el("p", _text(given) or "-", dir="auto"), el("p", cited, class_="aside") if cited else None),
+        together(
+            el("p", _text(given) or "-", class_="said", dir="auto"), el("p", cited, class_="aside") if cited else None
+        ),
         _right(found, known),
-        el("ol", retrieved) if retrieved else "nothing",
+        _retrieved(found, named(known.gold) if known else frozenset()),
         f"{found.probability:.2f}" if not found.failed else "-",
     ]
+
+
+def _retrieved(found: QuestionResult, gold: frozenset[str]) -> Child:
+    """The first rows, and the right ones however far down."""
+    rows = [(place, row, is_named(gold, row, row)) for place, row in enumerate(found.retrieved, start=1)]
+    shown = [
+        el("li", _text(row), el("strong", " (right row)") if right else None, value=place, dir="auto")
+        for place, row, right in rows
+        if right or place <= _MOST_RETRIEVED
+    ]
+    rest = len(rows) - len(shown)
+    more = el("p", f"and {rest} more", class_="aside") if rest else None
+    return together(el("ol", shown), more) if shown else "nothing"
 
 
 def _right(found: QuestionResult, known: Question | None) -> Child:
@@ -307,15 +325,12 @@ def _changed(gate: Mapping[str, Any] | None) -> Markup | None:
             el("p", el("strong", _text(str(change.get("question", "")))), dir="auto"),
             signs[change.get("improved")],
             str(change.get("how", "")),
-            el("p", _text(str(change.get("before", ""))), dir="auto"),
-            el("p", _text(str(change.get("after", ""))), dir="auto"),
+            el("p", _text(str(change.get("before", ""))), class_="said", dir="auto"),
+            el("p", _text(str(change.get("after", ""))), class_="said", dir="auto"),
         ]
         for change in changes[:MOST_FAILURES]
     ]
-    live = (gate or {}).get("live")
-    title = f"Questions that changed{f' since generation {live}' if live else ''} ({len(changes)})"
-    table = _table(["question", "", "how", "before", "after"], rows, class_="stacked")
-    return el("section", el("h2", title), table)
+    return _table(["question", "better or worse", "how", "before", "after"], rows, class_="stacked")
 
 
 def _table(

@@ -26,7 +26,7 @@ dt { color: var(--soft); min-width: 7.5rem; } dd { margin: 0; overflow-wrap: any
 .verdict.passed { border-color: var(--good); } .verdict.passed strong { color: var(--good); }
 .verdict.warned { border-color: var(--fair); } .verdict.warned strong { color: var(--fair); }
 .verdict.blocked { border-color: var(--bad); } .verdict.blocked strong { color: var(--bad); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(13rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0; }
 .tiles div { background: var(--card); border: 1px solid var(--rule); border-radius: 6px; padding: .7rem .9rem; }
 .tiles div { display: flex; flex-direction: column; }
 .tiles .value { margin-top: auto; font-size: 1.7rem; font-weight: 600; line-height: 1.2; }
@@ -36,6 +36,8 @@ th, td { text-align: start; vertical-align: top; padding: .35rem .6rem; border-b
   overflow-wrap: anywhere; }
 th { color: var(--soft); font-weight: 600; overflow-wrap: normal; }
 td.n, th.n { text-align: end; font-variant-numeric: tabular-nums; white-space: nowrap; }
+nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; } a { color: var(--a); }
+.said { white-space: pre-line; }
 .wide { overflow-x: auto; } .wide th, .wide td { overflow-wrap: normal; } .wide td:first-child { min-width: 8.5rem; }
 .figures svg { width: 140px; height: 18px; display: block; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 1rem; }
@@ -55,8 +57,8 @@ svg .dot { stroke: var(--card); stroke-width: 1; }
 svg .a { fill: var(--a); } svg .b { fill: var(--b); } svg .c { fill: var(--c); } svg .d { fill: var(--d); }
 svg .line { fill: none; } svg .bar.b { fill: var(--card); stroke: var(--b); stroke-width: 1.6; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-.failures { table-layout: fixed; } .failures th:nth-child(1) { width: 18%; } .failures th:nth-child(2) { width: 15%; }
-.failures th:nth-child(3) { width: 22%; } .failures th:nth-child(4) { width: 15%; }
+.failures { table-layout: fixed; } .failures th:nth-child(1) { width: 17%; } .failures th:nth-child(2) { width: 16%; }
+.failures th:nth-child(3) { width: 24%; } .failures th:nth-child(4) { width: 15%; }
 .failures th:nth-child(6) { width: 7rem; }
 @media (max-width: 760px) {
   .figures :is(th, td):nth-child(4) { display: none; }
@@ -66,9 +68,10 @@ svg .line { fill: none; } svg .bar.b { fill: var(--card); stroke: var(--b); stro
   .stacked td { border: 0; } .stacked td.n { text-align: start; }
   .stacked td[data-label]::before { content: attr(data-label); display: block; color: var(--soft); font-size: .8rem; }
 }
+@media (max-width: 480px) { svg text { font-size: 16px; } }
 @media print {
   body { font-size: 10pt; } main { max-width: none; padding: 0; } tr { break-inside: avoid; }
-  h2 { break-after: avoid; } thead { display: table-header-group; } details:not([open]) { display: none; }
+  h2 { break-after: avoid; } thead { display: table-header-group; } details:not([open]), nav { display: none; }
   .plots { grid-template-columns: 1fr 1fr; }
 }
 """
