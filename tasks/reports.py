@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,10 @@ from prefect.artifacts import (
 from ragwright.documents import QUARANTINE
 from ragwright.evaluation.gate import GateVerdict
 from ragwright.evaluation.gate_report import markdown as gate_markdown
-from ragwright.evaluation.report import markdown
+from ragwright.evaluation.report import failure_rows, markdown
+from ragwright.evaluation.report_file import write_report
 from ragwright.evaluation.run import EvaluationResult
+from ragwright.index.catalog import folder
 from ragwright.index.reindex import ReindexReport, opened
 from ragwright.progress import Progress
 from ragwright.reporting import RunReport, reindex_markdown
@@ -28,6 +31,7 @@ from tasks.policies import TRANSIENT
 
 _UPDATE_SECONDS = 2.0
 _QUARANTINE_ROWS = 200
+_FAILURE_ROWS = 200
 
 
 @task(name="Report re-index", task_run_name="Report generation {report.generation}", **TRANSIENT)
@@ -47,10 +51,16 @@ def report_reindex(settings: Settings, report: ReindexReport) -> None:
 
 @task(name="Report evaluation", task_run_name="Report the evaluation", **TRANSIENT)
 def report_evaluation(settings: Settings, result: EvaluationResult) -> None:
-    """Figures, failures and samples of one evaluation."""
-    create_markdown_artifact(
-        markdown(result), key=f"{settings.index}-evaluation", description=f"Generation {result.generation}"
+    """Figures, failures and samples of one evaluation, and where its page is."""
+    description = f"Generation {result.generation}"
+    create_markdown_artifact(markdown(result), key=f"{settings.index}-evaluation", description=description)
+    create_table_artifact(
+        failure_rows(result, at_most=_FAILURE_ROWS) or [{"question": "", "what went wrong": "nothing"}],
+        key=f"{settings.index}-failures",
+        description=f"{description}: {len(result.failures)} of {len(result.results)} questions went wrong",
     )
+    if result.generation is not None:
+        _report_page(settings, result.generation)
 
 
 def report_gate(settings: Settings, generation: int, verdict: GateVerdict) -> None:
@@ -59,6 +69,19 @@ def report_gate(settings: Settings, generation: int, verdict: GateVerdict) -> No
         gate_markdown(verdict, generation),
         key=f"{settings.index}-gate",
         description=f"Generation {generation}: {verdict.verdict}",
+    )
+    if verdict.checks:
+        _report_page(settings, generation)
+
+
+def _report_page(settings: Settings, generation: int) -> None:
+    """Write the page. A browser does not follow a link from the UI to a file, so its place is told as text."""
+    path = write_report(settings, generation).absolute()
+    create_markdown_artifact(
+        f"The evaluation of generation {generation} with its plots and failures is in\n\n    {path}\n\n"
+        f"on {platform.node()}, and in the catalog as `{folder(generation)}/report.html`. Open it in a browser.",
+        key=f"{settings.index}-report",
+        description=f"Generation {generation}",
     )
 
 

@@ -1,4 +1,4 @@
-"""`ragwright evaluate` and `ragwright compare`: score generations, and put two of them side by side."""
+"""`ragwright evaluate`, `compare` and `report`: score generations, put two of them side by side, write it all down."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def evaluate(
     from ragwright.evaluation.comparison import compare as side_by_side
     from ragwright.evaluation.gate_report import comparison_markdown
     from ragwright.evaluation.report import markdown
+    from ragwright.evaluation.report_file import write_report
     from ragwright.measuring import measure
 
     settings = session.settings(index=index)
@@ -56,12 +57,41 @@ def evaluate(
     with _calls(session, settings) as calls:
         result = measure(settings, question_set, chosen, again=True, calls=calls).result
         before = None if other is None else measure(settings, question_set, other, calls=calls).result
-    value, report = result.to_json(), markdown(result)
+    path = write_report(settings, chosen)
+    value, report = result.to_json() | {"report": str(path)}, markdown(result)
     if before is not None and other is not None:
         found = side_by_side(result, before)
         value |= {"against": _as_json(found, other, chosen)}
         report = f"{report}\n{comparison_markdown(found, other, chosen)}"
-    session.show(value, lambda out: _print_markdown(out, report))
+
+    def text(out: Console) -> None:
+        _print_markdown(out, report)
+        out.print(f"Report with plots: {path}", markup=False)
+
+    session.show(value, text)
+
+
+@verb
+def report(
+    session: Session,
+    generation: Annotated[
+        str, typer.Option("--generation", help="Its number, or live; published or not, but evaluated.")
+    ] = "live",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write it; else reports/ in the home folder.")
+    ] = None,
+    index: Index = None,
+) -> None:
+    """Write a generation's evaluation as one HTML page: figures, plots, failures. Nothing is asked anew."""
+    from ragwright.evaluation.report_file import write_report
+
+    settings = session.settings(index=index)
+    number = _numbered(settings, generation)
+    path = write_report(settings, number, out=out)
+    session.show(
+        {"generation": number, "report": str(path)},
+        lambda console: console.print(f"The report of generation {number} is in {path}", markup=False),
+    )
 
 
 @verb

@@ -121,6 +121,24 @@ def _failures(result: EvaluationResult, worst: int) -> str:
     return f"### Failures ({len(failures)} of {len(result.results)})\n\n" + "\n".join(items) + more
 
 
+def failure_rows(result: EvaluationResult, *, at_most: int) -> list[dict[str, str]]:
+    """The worst failures, one a row, each cell short enough to be shown in a table."""
+    return [
+        {
+            "question": _inline(r.question),
+            "what went wrong": outcome(r),
+            "answer": _inline(r.answer),
+            "retrieved first": _inline(r.retrieved[0] if r.retrieved else ""),
+            "right row at": str(r.rank) if r.rank else "-",
+            "probability": "-" if r.failed else f"{r.probability:.2f}",
+            "why": _inline(r.reason),
+            "kind": _inline(r.kind),
+            "id": _inline(r.id),
+        }
+        for r in sorted(result.failures, key=badness)[:at_most]
+    ]
+
+
 def _samples(results: Sequence[QuestionResult], samples: int) -> str:
     answered = [r for r in results if r.correct and not r.abstained]
     abstained = [r for r in results if r.correct and r.abstained]

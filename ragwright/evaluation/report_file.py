@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ragwright.errors import CatalogError, SourceError, StorageFull, is_disk_full
+from ragwright.errors import CatalogError, ConfigurationError, SourceError, StorageFull, is_disk_full
 from ragwright.evaluation.html import Past, Subject, page
 from ragwright.evaluation.metrics import QuestionResult, aggregate
 from ragwright.evaluation.questions import Question, examine
@@ -32,6 +33,7 @@ def write_report(settings: Settings, generation: int, *, out: Path | None = None
 
     Raises:
         CatalogError: The generation is unknown, was not evaluated, or by a version that measured less.
+        ConfigurationError: The file cannot be written.
         StorageFull: No room for the page.
     """
     out = out or settings.home / "reports" / settings.index / f"generation-{generation:08d}.html"
@@ -40,11 +42,15 @@ def write_report(settings: Settings, generation: int, *, out: Path | None = None
         catalog.write(f"{folder(generation)}/report.html", document)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(document)
+        unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+        unfinished.write_bytes(document)
+        unfinished.replace(out)
     except OSError as error:
         if is_disk_full(error):
             raise StorageFull(f"no room to write {str(out)!r}", hint="Free some space and try again.") from error
-        raise
+        raise ConfigurationError(
+            f"{str(out)!r} cannot be written: {error.strerror}", hint="Name a writable file with --out."
+        ) from error
     return out
 
 
