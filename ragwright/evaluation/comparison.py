@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ragwright.errors import ConfigurationError
 from ragwright.evaluation.metrics import QuestionResult
@@ -74,7 +75,7 @@ METRICS = (
         lambda result: _correct(result) if result.answerable else None,
         compared=False,
     ),
-    Metric("hit_at_5", "right row in the top five", _found, compared=False),
+    Metric("hit_at_5", "right row in the top five", _found),
     Metric("mrr", "mean reciprocal rank of the right row", _reciprocal_rank),
     Metric("false_answer_rate", "unanswerable questions answered", _false_answer, rising=False),
     Metric("over_refusal_rate", "answerable questions refused", _refused, rising=False),
@@ -96,8 +97,7 @@ class Figure:
         high: Upper bound.
         better: Questions that got better.
         worse: Questions that got worse.
-        chance: How likely at least so uneven a split is if each change goes either way by the toss of a coin: McNemar's
-            test, exact, one-sided, with the mid-p correction (Lancaster, JASA 56 (1961)).
+        chance: How likely so low a difference is if each change could as well have gone the other way (`chance_of`).
     """
 
     metric: Metric
@@ -177,15 +177,27 @@ def compare(candidate: EvaluationResult, live: EvaluationResult, *, confidence: 
     )
 
 
-def chance_of(worse: int, better: int) -> float:
-    """Mid-p value of McNemar's exact one-sided test: how likely at least `worse` of all changes are for the worse."""
-    changes = worse + better
-    ways = math.comb(changes, worse)
-    twice = ways  # the very split that was seen counts half
-    for count in range(worse, changes):
-        ways = ways * (changes - count) // (count + 1)
-        twice += 2 * ways
-    return float(twice / (1 << (changes + 1)))
+def chance_of(differences: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """How likely a sum as low as that of the differences is, if each might as well have had the other sign.
+
+    The exact one-sided permutation test of paired values (Fisher, "The Design of Experiments" (1935), section 21) with
+    the mid-p correction (Lancaster, JASA 56 (1961)). Of differences that are -1, 0 or 1 it is McNemar's test.
+
+    Args:
+        differences: [n], positive where it got better; taken to the nearest 1/120, which reciprocal ranks need.
+    """
+    steps = np.rint(np.asarray(differences, np.float64) * 120).astype(np.int64)
+    steps = steps[steps != 0]
+    steps //= np.gcd.reduce(steps) if len(steps) else 1
+    gained = int(steps[steps > 0].sum())
+    # Of the sum of those that come out positive: probability[t] that it is t.
+    probability = np.ones(1)
+    for step in np.abs(steps):
+        wider = np.zeros(len(probability) + step)
+        wider[: len(probability)] = probability
+        wider[step:] += probability
+        probability = wider / 2
+    return float(probability[:gained].sum() + probability[gained] / 2)
 
 
 def _paired(candidate: EvaluationResult, live: EvaluationResult) -> list[tuple[QuestionResult, QuestionResult]]:
@@ -219,7 +231,7 @@ def _figure(metric: Metric, pairs: Sequence[tuple[QuestionResult, QuestionResult
         high=interval.high,
         better=better,
         worse=worse,
-        chance=chance_of(worse, better),
+        chance=chance_of(differences),
     )
 
 

@@ -1,9 +1,8 @@
 """Whether a candidate generation may go live: absolute floors, and no loss against the live one on the same questions.
 
-A candidate is blocked when it is *shown* to be worse: a figure fell by more than the margin, and so many more questions
-got worse than better that chance would do it in fewer than 1 - confidence of runs, shared among the figures that are
-compared. A loss of that size that chance may explain is a warning. Why not the other way round is in
-docs/decisions/0011-a-candidate-must-be-shown-to-be-worse.md.
+A candidate is blocked when it is *shown* to be worse: a figure fell by more than the margin, and chance lets one fall
+so far in fewer than 1 - confidence of runs, all compared figures taken together. A loss of that size that chance may
+well explain is a warning. Why not the other way round: docs/decisions/0011-a-candidate-must-be-shown-to-be-worse.md.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Check:
         margin: The loss that is nobody's business.
         better: Questions that got better.
         worse: Questions that got worse.
-        chance: How likely so uneven a split is without any real loss; see `comparison.Figure`.
+        chance: How likely so low a difference is without any real loss; see `comparison.chance_of`.
         compared: Whether the difference counts; figures that cannot fall without another are only shown.
         status: `passed`, `doubtful` (a loss that may be chance, or too few questions to tell) or `failed`.
         passed: Whether it does not stand in the way.

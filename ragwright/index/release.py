@@ -15,7 +15,14 @@ from ragwright.stores import VectorStore
 
 
 def release(
-    catalog: Catalog, store: VectorStore, lease: WriterLease, generation: int, *, reason: str, run_id: str = ""
+    catalog: Catalog,
+    store: VectorStore,
+    lease: WriterLease,
+    generation: int,
+    *,
+    reason: str,
+    run_id: str = "",
+    timeout: float = 10,
 ) -> Entry:
     """Let readers see a blocked candidate, after looking once more whether all of it is there.
 
@@ -26,6 +33,7 @@ def release(
         generation: The candidate.
         reason: Why it goes live all the same, for the log.
         run_id: Who publishes.
+        timeout: Seconds for the store to show what was written, which was long ago.
 
     Raises:
         ConfigurationError: No reason is given.
@@ -43,7 +51,7 @@ def release(
     attempt = reopen(catalog, store, generation, lease, request_timeout=lease.longest_request)
     try:
         # All of it, however large: later attempts may have taken records over, or ended others.
-        verify_candidate(attempt, whole_up_to=sys.maxsize, timeout=10)
+        verify_candidate(attempt, whole_up_to=sys.maxsize, timeout=timeout)
     except (NotVisibleYet, StoreError) as error:
         raise StoreError(
             f"generation {generation} is not what was judged any more: {error.what}",
