@@ -55,7 +55,7 @@ def report_evaluation(settings: Settings, result: EvaluationResult) -> None:
     description = f"Generation {result.generation}"
     create_markdown_artifact(markdown(result), key=f"{settings.index}-evaluation", description=description)
     create_table_artifact(
-        failure_rows(result, at_most=_FAILURE_ROWS) or [{"question": "", "what went wrong": "nothing"}],
+        failure_rows(result, at_most=_FAILURE_ROWS) or [{"went wrong": "nothing"}],
         key=f"{settings.index}-failures",
         description=f"{description}: {len(result.failures)} of {len(result.results)} questions went wrong",
     )

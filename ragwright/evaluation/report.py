@@ -122,21 +122,26 @@ def _failures(result: EvaluationResult, worst: int) -> str:
 
 
 def failure_rows(result: EvaluationResult, *, at_most: int) -> list[dict[str, str]]:
-    """The worst failures, one a row, each cell short enough to be shown in a table."""
+    """The worst failures, one a row, for a table with cells of Markdown that do not wrap: what is short comes first."""
     return [
         {
-            "question": _inline(r.question),
-            "what went wrong": outcome(r),
-            "answer": _inline(r.answer),
-            "retrieved first": _inline(r.retrieved[0] if r.retrieved else ""),
-            "right row at": str(r.rank) if r.rank else "-",
-            "probability": "-" if r.failed else f"{r.probability:.2f}",
-            "why": _inline(r.reason),
-            "kind": _inline(r.kind),
-            "id": _inline(r.id),
+            "went wrong": ("error", "false answer", "wrong answer", "refused")[badness(r)[0]],
+            "probability": "" if r.failed else f"{r.probability:.2f}",
+            "right row at": str(r.rank or ""),
+            "question": _cell(r.question, 60),
+            "answer": _cell(r.answer, 60),
+            "found first": _cell(r.retrieved[0] if r.retrieved else "", 60),
+            "why": _cell(r.reason, 120),
+            "kind": _cell(r.kind, 40),
+            "id": _cell(r.id, 40),
         }
         for r in sorted(result.failures, key=badness)[:at_most]
     ]
+
+
+def _cell(text: str, limit: int) -> str:
+    """Text that is a line of its own and still neither a heading nor an item of a list."""
+    return re.sub(r"^(\d*)([-+#.)~=])", r"\1\\\2", _inline(text, limit))
 
 
 def _samples(results: Sequence[QuestionResult], samples: int) -> str:
