@@ -15,6 +15,7 @@ from ragwright.index.writing import Written
 from ragwright.settings import load_settings
 from tasks.index import (
     begin_generation,
+    calibrate,
     chunk,
     gate,
     has_inserts,
@@ -67,6 +68,7 @@ def reindex(
             batches = write.map(fixed, generation, partitions).result() if has_inserts(plan) else []
             written = sum(batches, Written()) + retire_records(settings, generation)
             verify(settings, generation)
+            calibrate(settings, generation)
             verdict = gate(keeper, generation)
             report = publish_generation(settings, request, generation, staged, chunks, written, verdict, started)
     report_reindex(settings, report)

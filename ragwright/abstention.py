@@ -4,45 +4,59 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from ragwright.reading import Reading
 from ragwright.terms import CorpusStatistics, terms
 
-# A wider lead says no more; without a limit a corpus of one row would answer everything.
-_WIDEST_MARGIN = 0.2
+# Raised whenever evidence or its weights change: calibrations made before are then made anew.
+CALIBRATION_VERSION = 1
+# How many of the next sections the first is compared with.
+_FIELD = 5
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What speaks for and against the FAQ answering a question; every figure is finite.
 
-    Similarities are cosines; shares weigh each word by its rarity in the corpus and lie in [0, 1].
+    Similarities are cosines; shares weigh each word by its rarity in the corpus and lie in [0, 1]. The last three are
+    there only where the embedder has token vectors.
 
     Attributes:
         section_similarity: Of the question and the nearest section.
         question_similarity: Of the question and the nearest question of the FAQ.
         sentence_similarity: Of the question and the nearest sentence of an answer.
-        margin: How far the most relevant row is ahead of the next with another question, at most 0.2.
+        lead: How far the most relevant section is ahead of the mean of the next five.
         coverage: Share of the question's words that the most relevant section has.
-        meaning_coverage: The same, near misses in meaning counted in part.
         unseen: Share of the question's words that no text of the corpus has.
         sections: How many sections were retrieved.
+        likeness: Mean, over the question's words, of the cosine with the nearest word of the most relevant section.
+        weakest: The same for the two words that are met worst.
+        unmet: Share of the question's words that nothing in the most relevant section comes near.
     """
 
     section_similarity: float = 0.0
     question_similarity: float = 0.0
     sentence_similarity: float = 0.0
-    margin: float = 0.0
+    lead: float = 0.0
     coverage: float = 0.0
-    meaning_coverage: float = 0.0
     unseen: float = 0.0
     sections: int = 0
+    likeness: float | None = None
+    weakest: float | None = None
+    unmet: float | None = None
+
+    @property
+    def by_word(self) -> bool:
+        """Whether words were compared in their context."""
+        return self.likeness is not None
 
     def to_dict(self) -> dict[str, float]:
-        """Every figure by name."""
-        return {name: float(value) for name, value in asdict(self).items()}
+        """Every figure there is, by name."""
+        return {name: float(value) for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -71,18 +85,29 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What a piece of evidence is like for questions that an FAQ almost answers: mean and standard deviation."""
+
+    centre: float
+    spread: float
+
+
+@dataclass(frozen=True)
 class AnswerabilityModel:
-    """Logistic model over evidence: `log-odds = bias + sum(coefficient * (value - centre))`.
+    """Logistic model over evidence: `log-odds = bias + sum(coefficient * (value - centre) / spread)`.
+
+    The scales say what a near miss looks like in one corpus seen through one embedder, and are measured anew for each;
+    what the evidence is worth on that scale is the same everywhere.
 
     Attributes:
         coefficients: By name of the evidence.
-        centres: Value at which a piece of evidence says nothing, by name.
-        bias: Log-odds when every piece of evidence is at its centre.
+        scales: By name of the evidence.
+        bias: Log-odds of a question that looks like an average near miss.
         threshold: Least probability at which a question is answered.
     """
 
     coefficients: Mapping[str, float]
-    centres: Mapping[str, float]
+    scales: Mapping[str, Scale]
     bias: float
     threshold: float = 0.5
 
@@ -91,7 +116,10 @@ class AnswerabilityModel:
         if evidence.sections == 0:
             return Decision(False, 0.0, "nothing was found", {})
         values = evidence.to_dict()
-        weights = {name: factor * (values[name] - self.centres[name]) for name, factor in self.coefficients.items()}
+        weights = {
+            name: factor * (values[name] - self.scales[name].centre) / self.scales[name].spread
+            for name, factor in self.coefficients.items()
+        }
         odds = self.bias + sum(weights.values())
         probability = 1 / (1 + math.exp(-odds)) if odds > -500 else 0.0
         answerable = probability >= self.threshold
@@ -99,6 +127,57 @@ class AnswerabilityModel:
         verdict = "the FAQ answers it" if answerable else "the FAQ does not seem to answer it"
         reason = f"{verdict} (probability {probability:.2f}; {name.replace('_', ' ')} {values[name]:.2f} weighed most)"
         return Decision(answerable, probability, reason, weights)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The models for both kinds of evidence, with and without words compared in their context."""
+
+    by_word: AnswerabilityModel
+    by_text: AnswerabilityModel
+
+    def decide(self, evidence: Evidence) -> Decision:
+        """Let the model decide that goes with the evidence."""
+        return self.model_for(evidence).decide(evidence)
+
+    def model_for(self, evidence: Evidence) -> AnswerabilityModel:
+        """The one that goes with the evidence."""
+        return self.by_word if evidence.by_word else self.by_text
+
+
+class Calibration(BaseModel):
+    """The answerability model of one generation, fitted without labels; `calibration.calibrate` makes it.
+
+    Held-out questions are those of the corpus itself, each asked with its row, and rows that ask the same, put aside.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = Field(CALIBRATION_VERSION, description="Of the evidence and of how it is weighed.")
+    by_word: bool = Field(description="Whether words were compared in their context.")
+    scales: dict[str, Scale] = Field(description="What held-out questions look like, by name of the evidence.")
+    threshold: float = Field(ge=0, le=1, description="Least probability at which a question is answered.")
+    candidates: int = Field(ge=1, description="Sections that were ranked.")
+    max_false_answer_rate: float = Field(ge=0, le=1, description="The operating point that was asked for.")
+    false_answer_rate: float = Field(
+        ge=0, le=1, description="At the threshold, held-out and unrelated questions alike."
+    )
+    held_out: int = Field(ge=0, description="Questions asked with their row put aside.")
+    unrelated: int = Field(ge=0, description="Questions about everyday subjects.")
+    records: int = Field(ge=0, description="Records of the generation it was fitted on.")
+    changed: int = Field(0, ge=0, description="Records that changed since.")
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Calibration | None:
+        """One that was written; None if evidence or its weights have changed since."""
+        return cls.model_validate(stored) if stored.get("version") == CALIBRATION_VERSION else None
+
+    def judgement(self) -> Judgement:
+        """The models at this corpus's scales; evidence of the other kind is judged by default."""
+        default = default_models()
+        name = "by_word" if self.by_word else "by_text"
+        own = replace(getattr(default, name), scales=self.scales, threshold=self.threshold)
+        return replace(default, **{name: own})
 
 
 def gather(question: str, readings: Sequence[Reading], statistics: CorpusStatistics) -> Evidence:
@@ -115,44 +194,57 @@ def gather(question: str, readings: Sequence[Reading], statistics: CorpusStatist
     # A second row with the very same question is no rival: either answers.
     asked_by_best = best.section.question.casefold().split()
     others = [r.relevance for r in readings if r.section.question.casefold().split() != asked_by_best]
+    field = others[:_FIELD]
+    met = best.meeting
     return Evidence(
         section_similarity=max(reading.section.score for reading in readings),
         question_similarity=max(reading.question_similarity for reading in readings),
         sentence_similarity=max(reading.best_similarity for reading in readings),
-        margin=min(best.relevance - max(others, default=-1.0), _WIDEST_MARGIN),
+        lead=best.relevance - sum(field) / len(field) if field else 0.0,
         coverage=best.coverage,
-        meaning_coverage=best.meaning_coverage,
         unseen=_unseen(question, statistics),
         sections=len(readings),
+        likeness=met.likeness if met else None,
+        weakest=met.weakest if met else None,
+        unmet=met.unmet if met else None,
     )
 
 
-def default_model() -> AnswerabilityModel:
-    """The model to use where none was fitted to the corpus itself.
+def default_models() -> Judgement:
+    """The models to use where none was fitted to the corpus itself.
 
-    Fitted once by `benchmarks/answerability/fit.py` with all-MiniLM-L6-v2, question and answer embedded, on questions
-    about four FAQs: people's paraphrases against near misses, questions about other subjects, and paraphrases whose row
-    was held out. Fitted on three of them it holds on the fourth, which a similarity threshold does not. Cosines of
-    another embedder may need a model of their own. At the threshold a refusal and a false answer cost about the same.
+    `benchmarks/answerability/fit.py` fits the coefficients to questions about five FAQs, people's paraphrases against
+    near misses and questions about other subjects, and says how they do on an FAQ that was left out. The scales are the
+    mean of those five, with all-MiniLM-L6-v2; a corpus that was indexed has its own (`calibration.py`).
     """
-    return AnswerabilityModel(
-        coefficients={
-            "question_similarity": 4.08,
-            "sentence_similarity": 0.98,
-            "margin": 11.26,
-            "coverage": 0.69,
-            "meaning_coverage": 2.95,
-            "unseen": -0.66,
-        },
-        centres={
-            "question_similarity": 0.57,
-            "sentence_similarity": 0.55,
-            "margin": 0.06,
-            "coverage": 0.42,
-            "meaning_coverage": 0.70,
-            "unseen": 0.22,
-        },
-        bias=-0.51,
+    return Judgement(
+        by_word=AnswerabilityModel(
+            coefficients={"likeness": 0.44, "weakest": 0.39, "unmet": -0.32, "lead": 0.56},
+            scales={
+                "likeness": Scale(0.6, 0.1),
+                "weakest": Scale(0.4, 0.15),
+                "unmet": Scale(0.3, 0.2),
+                "lead": Scale(0.05, 0.04),
+            },
+            bias=0.26,
+        ),
+        by_text=AnswerabilityModel(
+            coefficients={
+                "question_similarity": 0.36,
+                "sentence_similarity": 0.26,
+                "lead": 0.7,
+                "coverage": 0.33,
+                "unseen": -0.1,
+            },
+            scales={
+                "question_similarity": Scale(0.6, 0.15),
+                "sentence_similarity": Scale(0.55, 0.12),
+                "lead": Scale(0.05, 0.04),
+                "coverage": Scale(0.5, 0.25),
+                "unseen": Scale(0.1, 0.15),
+            },
+            bias=0.71,
+        ),
     )
 
 

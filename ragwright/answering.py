@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ragwright.abstention import Decision, Judge, default_model, gather
+from ragwright.abstention import Calibration, Decision, Judge, default_models, gather
 from ragwright.documents import Match
 from ragwright.embedding import Embedder
 from ragwright.errors import RequestRejected
@@ -54,6 +54,7 @@ class Retrieved:
         statistics: Of the corpus as of that generation.
         embed_ms: Time spent on embedding the question, in milliseconds.
         search_ms: Time spent on the search.
+        calibration: Of the answerability model, as of that generation; None where it was not fitted.
     """
 
     generation: int | None
@@ -62,6 +63,7 @@ class Retrieved:
     statistics: CorpusStatistics = field(default_factory=CorpusStatistics)
     embed_ms: float = 0.0
     search_ms: float = 0.0
+    calibration: Calibration | None = None
 
 
 @runtime_checkable
@@ -144,7 +146,8 @@ class Answerer:
         generator: Words the answer; None to quote the FAQ instead.
         settings: How much to retrieve and to show the language model.
         max_new_tokens: Tokens the language model may write for an answer.
-        judge: Decides whether the evidence is enough; the model that comes with ragwright by default.
+        judge: Decides whether the evidence is enough; by default the generation's own answerability model, or the one
+            that comes with ragwright where the generation has none.
     """
 
     def __init__(
@@ -159,8 +162,8 @@ class Answerer:
     ) -> None:
         self._retriever, self._embedder, self._generator = retriever, embedder, generator
         self._settings, self._max_new_tokens = settings, max_new_tokens
-        self._judge = judge or default_model()
-        self._reader = Reader(embedder)
+        self._judge = judge
+        self._reader = Reader(embedder, interaction=settings.late_interaction, closely=settings.top_k)
 
     def answer(self, question: str) -> Answer:
         """Answer from the FAQ, or say that it does not know.
@@ -178,7 +181,8 @@ class Answerer:
         candidates = sections(found.matches)
         readings = self._reader.read(asked, found.query_vector, candidates, found.statistics)
         evidence = gather(asked, readings, found.statistics)
-        decision = self._judge.decide(evidence)
+        judge = self._judge or (found.calibration.judgement() if found.calibration else default_models())
+        decision = judge.decide(evidence)
         timings["read"] = _since(reading_start)
         ranking = tuple(_citation(reading.section) for reading in readings)
         facts = evidence.to_dict() | {"probability": decision.probability}
@@ -215,7 +219,7 @@ class Answerer:
 
     def _search(self, question: str) -> tuple[str, Retrieved, dict[str, float]]:
         """The question as it was meant, what was found for it, and the time that took."""
-        k = self._settings.top_k
+        k = max(self._settings.candidates, self._settings.top_k)
         found = self._retriever.search(question, k)
         timings = {"embed": found.embed_ms, "search": found.search_ms, "read": 0.0, "generate": 0.0}
         offered = (f"{match.question}\n{match.text}" for match in found.matches)
@@ -251,7 +255,7 @@ class Answerer:
         """Text, sections it rests on, source and reason."""
         reason = decision.reason
         least = readings[0].relevance - self._settings.context_margin
-        near = [reading for reading in readings if reading.relevance >= least]
+        near = [reading for reading in readings[: self._settings.top_k] if reading.relevance >= least]
         packed = pack([reading.section for reading in near], self._settings.context_tokens, self._embedder.count_tokens)
         if self._generator is not None and packed:
             reply = self._generator.generate(

@@ -28,6 +28,7 @@ class Section:
         question: The row's question.
         text: A run of the row's answer, as far as it was retrieved.
         score: Best cosine similarity among the chunks it is made of, in [-1, 1].
+        parts: The chunks' own texts, where the text is made of several.
     """
 
     row: int
@@ -35,6 +36,12 @@ class Section:
     question: str
     text: str
     score: float
+    parts: tuple[str, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Question and text of each chunk it is made of, no longer than what was embedded."""
+        return tuple(f"{self.question}\n{part}" for part in self.parts or (self.text,))
 
     @property
     def full_text(self) -> str:
@@ -53,7 +60,12 @@ def sections(matches: Sequence[Match]) -> list[Section]:
         previous = -2
         for part, match in sorted(parts.items()):
             if run is not None and part == previous + 1:
-                run = replace(run, text=_join(run.text, match.text), score=max(run.score, match.score))
+                run = replace(
+                    run,
+                    text=_join(run.text, match.text),
+                    score=max(run.score, match.score),
+                    parts=(*(run.parts or (run.text,)), match.text),
+                )
             else:
                 if run is not None:
                     joined.append(run)

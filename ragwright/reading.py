@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ragwright.embedding import Embedder, Vectors
+from ragwright.interaction import Interaction, Meeting
 from ragwright.packing import Section
-from ragwright.terms import CorpusStatistics, content_words, sentences, stem, terms
+from ragwright.terms import CorpusStatistics, sentences, terms
 
 # Beyond these a query would spend its time on text that cannot change the answer.
 _MAX_SENTENCES = 48
 _MAX_SENTENCES_A_SECTION = 16
-_MAX_WORDS_A_SECTION = 80
-_MAX_CACHED_WORDS = 20_000
+_REMEMBERED = 20_000  # texts whose vectors are remembered: at 384 dimensions about 30 MB
 
 
 @dataclass(frozen=True)
@@ -27,21 +27,23 @@ class Reading:
     Attributes:
         section: What was read.
         question_similarity: Cosine of the asked question and the section's own, in [-1, 1].
-        sentences: Sentences of the section's text, in order; the rest of a very long section is left unread.
+        coverage: Share of the asked question's content words, weighed by rarity, that the section has, in [0, 1].
+        meeting: How the section meets the question word by word; None where the embedder has no token vectors.
+        question_meeting: The same for the section's own question.
+        sentences: Sentences of the section's text, in order; the rest of a very long section is left unread. None of a
+            section that was only ranked.
         vectors: float32 [len(sentences), d], each of length one.
         similarities: float32 [len(sentences)], cosine of the asked question and each sentence.
-        coverage: Share of the asked question's content words, weighed by rarity, that the section has, in [0, 1].
-        meaning_coverage: The same, where a word that is missing counts as much as its nearest neighbour among the
-            section's words is like it: "free" is partly covered by "charge".
     """
 
     section: Section
     question_similarity: float
-    sentences: tuple[str, ...]
-    vectors: Vectors
-    similarities: npt.NDArray[np.float32]
-    coverage: float
-    meaning_coverage: float
+    coverage: float = 0.0
+    meeting: Meeting | None = None
+    question_meeting: Meeting | None = None
+    sentences: tuple[str, ...] = ()
+    vectors: Vectors = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    similarities: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def best_similarity(self) -> float:
@@ -50,20 +52,26 @@ class Reading:
 
     @property
     def relevance(self) -> float:
-        """One figure to rank sections by, at most 1.
-
-        The section's similarity, and half as much each of its question's and of the words' coverage. Over four FAQs
-        this puts the right row first 7 points more often than the section's similarity alone.
-        """
-        return (self.section.score + 0.5 * self.question_similarity + 0.5 * self.meaning_coverage) / 2
+        """One figure to rank sections by, at most 1; docs/evaluation.md has what each part is worth."""
+        whole = self.section.score + 0.5 * self.question_similarity
+        if self.meeting is None or self.question_meeting is None:
+            return whole / 1.5
+        return (whole + 2 * self.meeting.relevance + self.question_meeting.relevance) / 4.5
 
 
 class Reader:
-    """Reads sections with one embedder; remembers the vectors of words it has met. Safe to use from several threads."""
+    """Reads sections with one embedder; remembers what it has met. Safe to use from several threads.
 
-    def __init__(self, embedder: Embedder) -> None:
-        self._embedder = embedder
-        self._words: dict[str, npt.NDArray[np.float32]] = {}
+    Args:
+        embedder: The one the index was made with.
+        interaction: Whether to compare word by word, where the embedder can.
+        closely: Sections whose sentences are read; the others are only ranked.
+    """
+
+    def __init__(self, embedder: Embedder, *, interaction: bool = True, closely: int = 5) -> None:
+        self._embedder, self._closely = embedder, closely
+        self._interaction = Interaction(embedder) if interaction else None
+        self._known: dict[str, npt.NDArray[np.float32]] = {}
         self._lock = threading.Lock()
 
     def read(
@@ -81,71 +89,64 @@ class Reader:
             candidates: Sections, in any order; of texts over the embedder's limit the beginning is compared.
             statistics: Of the corpus; empty ones weigh all words alike.
         """
-        split = _split(candidates)
-        texts = [section.question for section in candidates] + [sentence for found in split for sentence in found]
-        vectors = self.embed(texts)
-        similarities = vectors @ _unit(query[np.newaxis])[0]
-        coverages = self._coverages(question, candidates, statistics)
-        readings: list[Reading] = []
-        start = len(candidates)
-        for index, (section, found) in enumerate(zip(candidates, split, strict=True)):
-            end = start + len(found)
-            readings.append(
-                Reading(
-                    section,
-                    float(similarities[index]),
-                    found,
-                    vectors[start:end],
-                    similarities[start:end],
-                    *coverages[index],
-                )
-            )
-            start = end
-        return sorted(readings, key=lambda reading: -reading.relevance)
+        if not candidates:
+            return []
+        unit = _unit(query[np.newaxis])[0]
+        similarities = self.embed([section.question for section in candidates]) @ unit
+        meetings = self._meet(question, candidates, statistics)
+        ranked = [
+            Reading(section, float(similarity), _coverage(question, section, statistics), *meeting)
+            for section, similarity, meeting in zip(candidates, similarities, meetings, strict=True)
+        ]
+        ranked.sort(key=lambda reading: -reading.relevance)
+        return [*self._read_closely(unit, ranked[: self._closely]), *ranked[self._closely :]]
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 [n, d], rows of length one; of a text over the embedder's limit the beginning counts."""
-        return _unit(self._embedder.embed(_fitting(texts, self._embedder)))
-
-    def _coverages(
-        self, question: str, candidates: Sequence[Section], statistics: CorpusStatistics
-    ) -> list[tuple[float, float]]:
-        """Exact and meaning coverage of the question by each section."""
-        asked = content_words(question)
-        if not asked:
-            return [(1.0, 1.0)] * len(candidates)
-        stems = [stem(word) for word in asked]
-        weights = np.array([statistics.rarity(term) for term in stems]) + 1e-3  # so that common words alone count too
-        weights /= weights.sum()
-        offered = [content_words(section.full_text)[:_MAX_WORDS_A_SECTION] for section in candidates]
-        vectors = self._vectors([*asked, *(word for words in offered for word in words)])
-        wanted = np.stack([vectors[word] for word in asked])
-        found: list[tuple[float, float]] = []
-        for section, words in zip(candidates, offered, strict=True):
-            has = set(terms(section.full_text))
-            exact = np.array([term in has for term in stems], np.float64)
-            if words:
-                nearest = (wanted @ np.stack([vectors[word] for word in words]).T).max(axis=1)
-                soft = np.maximum(exact, np.clip(nearest, 0, 1))
-            else:
-                soft = exact
-            found.append((float(weights @ exact), float(weights @ soft)))
-        return found
-
-    def _vectors(self, words: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-        """Unit vectors of words on their own; those not met before are embedded in one call."""
-        wanted = list(dict.fromkeys(words))
         with self._lock:
-            known = {word: self._words[word] for word in wanted if word in self._words}
-        new = [word for word in wanted if word not in known]
+            known = {text: self._known[text] for text in texts if text in self._known}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            fresh = dict(zip(new, self.embed(new), strict=True))
+            fresh = dict(zip(new, _unit(self._embedder.embed(_fitting(new, self._embedder))), strict=True))
             known |= fresh
             with self._lock:
-                if len(self._words) + len(fresh) > _MAX_CACHED_WORDS:
-                    self._words.clear()
-                self._words |= fresh
-        return known
+                if len(self._known) + len(fresh) > _REMEMBERED:
+                    self._known.clear()
+                self._known |= fresh
+        dimension = self._embedder.fingerprint.dimension
+        return np.stack([known[text] for text in texts]) if texts else np.zeros((0, dimension), np.float32)
+
+    def _meet(
+        self, question: str, candidates: Sequence[Section], statistics: CorpusStatistics
+    ) -> list[tuple[Meeting | None, Meeting | None]]:
+        if self._interaction is None:
+            return [(None, None)] * len(candidates)
+        texts = [_fitting(section.pieces, self._embedder) for section in candidates]
+        questions = [[question] for question in _fitting([s.question for s in candidates], self._embedder)]
+        met = self._interaction.meet(question, [*texts, *questions], statistics)
+        if met is None:
+            return [(None, None)] * len(candidates)
+        return list(zip(met[: len(candidates)], met[len(candidates) :], strict=True))
+
+    def _read_closely(self, unit: npt.NDArray[np.float32], ranked: Sequence[Reading]) -> list[Reading]:
+        split = _split([reading.section for reading in ranked])
+        vectors = self.embed([sentence for found in split for sentence in found])
+        read = []
+        start = 0
+        for reading, found in zip(ranked, split, strict=True):
+            own = vectors[start : start + len(found)]
+            start += len(found)
+            read.append(replace(reading, sentences=found, vectors=own, similarities=own @ unit))
+        return read
+
+
+def _coverage(question: str, section: Section, statistics: CorpusStatistics) -> float:
+    """Share of the question's content words that a section has, weighed by rarity; 1 if it has none."""
+    weights = {term: statistics.rarity(term) + 1e-3 for term in terms(question)}  # so that common words alone count too
+    if not weights:
+        return 1.0
+    has = set(terms(section.full_text))
+    return sum(weight for term, weight in weights.items() if term in has) / sum(weights.values())
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -129,7 +129,19 @@ class AnsweringSettings(Section):
     top_k: int = Field(5, ge=1, le=100, description="Sections read closely: what an answer may rest on.")
     late_interaction: bool = Field(
         True,
-        description="Rank and judge by comparing words in their context, where the embedding endpoint gives token vectors.",
+        description="Rank and judge by comparing words in their context, where the embedding endpoint gives a vector "
+        "a token.",
+    )
+    max_false_answer_rate: Share = Field(
+        0.25,
+        description="Share of near misses and unrelated questions, half and half, that may be answered when the "
+        "answerability model is fitted; readers meet about a third of it (docs/evaluation.md).",
+    )
+    calibration_rows: int = Field(
+        150,
+        ge=0,
+        le=5_000,
+        description="Rows whose questions are held out to fit the answerability model; 0: do not fit.",
     )
     context_tokens: int = Field(400, ge=32, description="Tokens of context given to the language model.")
     context_margin: Share = Field(

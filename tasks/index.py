@@ -8,11 +8,13 @@ from dataclasses import replace
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
+from ragwright.abstention import Calibration
 from ragwright.embedding import open_embedder
 from ragwright.evaluation.gate import GateVerdict
 from ragwright.gating import Gatekeeper
 from ragwright.index import reindex as stages
 from ragwright.index.attempt import ReindexRequest, open_catalog
+from ragwright.index.calibrating import calibrate_candidate
 from ragwright.index.history import rollback
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
@@ -104,6 +106,25 @@ def gate(keeper: Gatekeeper, generation: int) -> GateVerdict:
     report_gate(keeper.settings, generation, verdict)
     get_run_logger().info("the gate: %s (%s)", verdict.verdict, verdict.reason)
     return verdict
+
+
+@task(name="Calibrate", task_run_name="Fit the answerability model of generation {generation}", **TRANSIENT)
+def calibrate(settings: Settings, generation: int) -> Calibration | None:
+    """Give the generation its answerability model: the live one's while little has changed, or its own."""
+    with (
+        opened(settings, generation) as attempt,
+        open_embedder(settings, retry=settings.retry) as embedder,
+        progress_artifact("calibration", "Fitting the answerability model") as progress,
+    ):
+        made = calibrate_candidate(attempt, embedder, settings.answering, progress=progress)
+    if made:
+        get_run_logger().info(
+            "answers from probability %.2f; %d held-out questions, %d records changed since",
+            made.threshold,
+            made.held_out,
+            made.changed,
+        )
+    return made
 
 
 @task(name="Publish", task_run_name="Publish generation {generation}", **ONCE)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ragwright.abstention import Calibration
 from ragwright.answering import Retrieved
 from ragwright.documents import Fingerprint, Match
 from ragwright.embedding import Embedder
@@ -56,6 +57,7 @@ class IndexReader:
             matches=view.renumber(matches),
             query_vector=vector,
             statistics=view.statistics,
+            calibration=view.calibration,
             embed_ms=(embedded - started) * 1000,
             search_ms=(time.perf_counter() - embedded) * 1000,
         )
@@ -119,6 +121,8 @@ class _View:
         self._ids: npt.NDArray[np.bytes_] = ids[order]
         self._rows: npt.NDArray[np.int64] = manifest["row"].to_numpy()[order]
         stored = catalog.read_table(f"{folder(generation)}/statistics.parquet")
+        calibration = catalog.read_json(f"{folder(generation)}/answerability.json")
+        self.calibration = None if calibration is None else Calibration.read(calibration)
         self.statistics = CorpusStatistics() if stored is None else CorpusStatistics.from_table(stored)
 
     def renumber(self, matches: Sequence[Match]) -> tuple[Match, ...]:

@@ -16,6 +16,7 @@ from ragwright.errors import GateBlocked, RagwrightError
 from ragwright.evaluation.gate import GateVerdict
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.audit import examine_space
+from ragwright.index.calibrating import calibrate_candidate
 from ragwright.index.catalog import folder, now
 from ragwright.index.lease import WriterLease, longest_request
 from ragwright.index.leftovers import remove, unfinished_files
@@ -261,6 +262,7 @@ def reindex(
                 written += write_partition(attempt, number, embedder, batch=batch, progress=progress)
         written += repeat(lambda: retire(attempt))
         repeat(lambda: verify_candidate(attempt))
+        repeat(lambda: calibrate_candidate(attempt, embedder, settings.answering, progress=progress))
         verdict = gate(generation) if gate else GateVerdict("off")
         seconds = time.monotonic() - started
         return finish(attempt, staged, chunks, written, verdict, reason=request.reason, seconds=seconds)

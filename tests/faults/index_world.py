@@ -84,6 +84,7 @@ class World:
             store="remote:x" if remote else "memory:x",
             embedding={"endpoint": f"hashing:{DIMENSION}", "write_batch": 3},
             generation={"endpoint": "none"},
+            answering={"calibration_rows": 0},  # it embeds questions, and here embedded texts are counted
             source={"key_column": "id", "partition_rows": 4},
             quality={"max_bad_share": 1.0},
             retry={"attempts": retries, "first_pause_seconds": 0, "jitter": 0},

@@ -51,6 +51,9 @@ class WordEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         return np.array([len(text.split()) + 2 for text in texts], np.int32)
 
+    def token_vectors(self, texts: Sequence[str]) -> None:
+        return None
+
     def close(self) -> None:
         """Nothing to give back."""
 
