@@ -18,6 +18,7 @@ def evaluation(
     questions: Path = Path("data/questions.jsonl"),
     sample: int | None = None,
     generation: int | None = None,
+    again: bool = True,
 ) -> EvaluationResult:
     """Ask a question set and report retrieval, answers, false answers and refusals.
 
@@ -26,9 +27,10 @@ def evaluation(
         questions: Question set (JSONL).
         sample: Ask only so many, drawn with a seed, kinds in proportion.
         generation: A generation to score instead of the live one.
+        again: Ask even if the same questions were asked of it before, under the same settings.
     """
     settings = load_settings(index=index)
-    result = evaluate_generation(settings, questions, sample, generation)
+    result = evaluate_generation(settings, questions, sample, generation, again=again)
     report_evaluation(settings, result)
     return result
 

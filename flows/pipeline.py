@@ -42,8 +42,10 @@ def pipeline(
     try:
         provision(minutes=lease_minutes)
         with kept_alive(settings, names, minutes=lease_minutes):
-            indexed = reindex(source=source, index=index)
-            evaluated = evaluation(index=index, questions=questions, sample=sample) if questions else None
+            indexed = reindex(source=source, index=index, questions=questions, sample=sample)
+            # What the gate has just asked need not be asked twice.
+            again = indexed.gate.asked == 0
+            evaluated = evaluation(index=index, questions=questions, sample=sample, again=again) if questions else None
         report = RunReport(indexed, evaluated)
         report_run(settings, report)
         return report

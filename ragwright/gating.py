@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -175,8 +176,14 @@ def _without_rows(
 
 
 def _shows_the_same(catalog: Catalog, live: int, generation: int) -> bool:
-    """Whether a candidate is made of the very records of the live generation."""
+    """Whether a candidate is made of the very records of the live generation, and answers by the same model."""
     if catalog.begin_of(live).space != catalog.begin_of(generation).space:
         return False
     one, other = (manifest_of(catalog, number)["record_id"].combine_chunks().sort() for number in (live, generation))
-    return bool(one.equals(other))
+    return bool(one.equals(other)) and _answerability(catalog, live) == _answerability(catalog, generation)
+
+
+def _answerability(catalog: Catalog, generation: int) -> dict[str, Any]:
+    """What decides whether a generation answers, but for how old it is."""
+    model = catalog.read_json(f"{folder(generation)}/answerability.json") or {}
+    return {name: value for name, value in model.items() if name != "changed"}

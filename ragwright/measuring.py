@@ -10,7 +10,7 @@ from ragwright.assembly import evaluate_index, in_service, wanted_endpoints
 from ragwright.documents import Fingerprint
 from ragwright.embedding import open_embedder
 from ragwright.endpoints import open_host
-from ragwright.errors import ConfigurationError, FingerprintMismatch, RagwrightError
+from ragwright.errors import CatalogError, ConfigurationError, FingerprintMismatch, RagwrightError
 from ragwright.evaluation.questions import QuestionSet
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.evaluation.stored import Conditions, recall
@@ -76,6 +76,23 @@ def measure(
             if own is not settings:
                 _stop(own, [info.name for info in started if info.name == own.embedding.endpoint])
     return Measured(result, len(questions))
+
+
+def live_generation(settings: Settings) -> int:
+    """The number of the generation that readers see.
+
+    Raises:
+        CatalogError: There is none.
+    """
+    with open_catalog(settings) as catalog:
+        live = catalog.head().live
+    if not live:
+        raise CatalogError(
+            "nothing has been published yet",
+            place=f"index {settings.index!r}",
+            hint="Run `ragwright reindex --source FILE` first.",
+        )
+    return live
 
 
 def settings_of(settings: Settings, made_with: Fingerprint) -> Settings:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import get_run_logger, task
+from prefect.runtime import flow_run
 
-from ragwright.assembly import evaluate_index, load_questions
+from ragwright.assembly import load_questions
 from ragwright.evaluation.run import EvaluationResult
+from ragwright.measuring import Calls, live_generation, measure
 from ragwright.settings import Settings
 from tasks.policies import TRANSIENT
 from tasks.reports import progress_artifact
@@ -15,12 +17,14 @@ from tasks.reports import progress_artifact
 
 @task(name="Evaluate", task_run_name="Ask the evaluation questions", **TRANSIENT)
 def evaluate_generation(
-    settings: Settings, questions: Path | None, sample: int | None, generation: int | None = None
+    settings: Settings, questions: Path | None, sample: int | None, generation: int | None = None, *, again: bool = True
 ) -> EvaluationResult:
     """Ask the question set and score the answers, the "I don't know" ones included."""
     question_set = load_questions(settings, questions, at_most=sample)
     with progress_artifact("evaluation", "Evaluation questions") as progress:
-        result = evaluate_index(settings, question_set, generation=generation, progress=progress)
+        calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
+        chosen = live_generation(settings) if generation is None else generation
+        result = measure(settings, question_set, chosen, again=again, calls=calls).result
     figures = result.aggregate
     get_run_logger().info(
         "%d questions: correct %.0f %%, false answers %s, refusals %s",

@@ -11,13 +11,12 @@ import typer
 
 from ragwright.cli.index import Index, tell_started
 from ragwright.cli.session import Session, verb
-from ragwright.errors import CatalogError, ConfigurationError
+from ragwright.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ragwright.evaluation.comparison import Comparison
-    from ragwright.index.catalog import Catalog
     from ragwright.measuring import Calls
     from ragwright.settings import Settings
 
@@ -152,33 +151,18 @@ def _print_markdown(out: Console, text: str) -> None:
 
 
 def _numbered(settings: Settings, name: str) -> int:
-    """The number of a generation that is named by it, or as `live`.
-
-    Raises:
-        ConfigurationError: It is neither.
-        CatalogError: There is no such generation.
-    """
+    """The number of a generation that is named by it, or as `live`."""
     from ragwright.index.attempt import open_catalog
+    from ragwright.measuring import live_generation
 
-    with open_catalog(settings) as catalog:
-        if name == "live":
-            return _live(catalog)
-        if not name.isdigit():
-            raise ConfigurationError(
-                f"{name!r} is no generation", hint="Give a number from `ragwright generations`, or live."
-            )
-        return catalog.begin_of(int(name)).generation
-
-
-def _live(catalog: Catalog) -> int:
-    live = catalog.head().live
-    if not live:
-        raise CatalogError(
-            "nothing has been published yet",
-            place=f"index {catalog.index!r}",
-            hint="Run `ragwright reindex --source FILE` first.",
+    if name == "live":
+        return live_generation(settings)
+    if not name.isdecimal():
+        raise ConfigurationError(
+            f"{name!r} is no generation", hint="Give a number from `ragwright generations`, or live."
         )
-    return live
+    with open_catalog(settings) as catalog:
+        return catalog.begin_of(int(name)).generation
 
 
 def _as_json(found: Comparison, before: int, after: int) -> dict[str, Any]:

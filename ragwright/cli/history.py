@@ -1,4 +1,4 @@
-"""`ragwright plan`, `generations`, `rollback`, `publish`, `vacuum`, `verify`: what an index is, and what readers see."""
+"""`ragwright plan`, `generations`, `rollback`, `publish`, `vacuum`, `verify`: what an index is and what readers see."""
 
 from __future__ import annotations
 

@@ -250,9 +250,8 @@ def _sentences(check: Check, settings: GateSettings) -> list[str]:
     if check.compared and _lost(check) and (check.chance is None or check.chance <= 1 - settings.confidence):
         shown = check.chance is not None and check.chance <= _shared(settings).chance
         said.append(
-            f"{metric.title}: {percent(check.candidate)} instead of {percent(check.live)}; {check.worse} questions got "
-            f"worse, {check.better} better, which is {'not' if shown else 'hardly'} chance (p = {check.chance:.2g})"
-            + few
+            f"{metric.title}: {percent(check.candidate)} instead of {percent(check.live)} ({check.worse} worse, "
+            f"{check.better} better; {'not' if shown else 'hardly'} chance: p = {check.chance:.2g}){few}"
         )
     return said
 

@@ -165,7 +165,7 @@ def test_a_blocked_candidate_says_why_and_which_questions() -> None:
     candidate = half_and_half([REFUSED if n % 10 == 0 else RIGHT for n in range(100)])
     verdict = judge(candidate, live, COMPARED_ONLY)
     assert verdict.verdict == "blocked"
-    assert "10 questions got worse, 0 better" in verdict.reason
+    assert "(10 worse, 0 better; not chance" in verdict.reason
     assert {change.how for change in verdict.changes} == {"was right, is now refused"}
     told = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
     assert len(told["changed"]) == 10

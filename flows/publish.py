@@ -1,0 +1,20 @@
+"""A generation that the gate blocked goes live by a person's word."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from ragwright.settings import load_settings
+from tasks.release import publish_blocked
+
+
+@flow(name="publish", flow_run_name="Publish generation {generation} of index {index} by hand")
+def publish(generation: int, reason: str, index: str = "faq") -> int:
+    """Let readers see a generation that the gate blocked, after it was verified once more; returns its number.
+
+    Args:
+        generation: The blocked generation.
+        reason: Why it goes live all the same, for the index's log.
+        index: Name of the index.
+    """
+    return publish_blocked(load_settings(index=index), generation, reason)
