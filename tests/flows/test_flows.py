@@ -61,6 +61,10 @@ def test_the_main_job_runs_and_leaves_nothing_behind(home: Path, faq: str, tmp_p
     assert servers(home) == []
     assert "Generation 1: live" in artifact("faq-run")
     assert "12 | 12 | 0" in artifact("faq-ledger")
+    page = home / "reports" / "faq" / "generation-00000001.html"
+    assert str(page) in artifact("faq-report")
+    assert "Evaluation of faq, generation 1" in page.read_text(encoding="utf-8")
+    assert len(json.loads(artifact("faq-failures"))) == max(1, len(report.evaluation.failures))
     with open_catalog(load_settings()) as catalog:
         assert catalog.read_json("generations/00000001/evaluation.json")["questions"] == 2
 
