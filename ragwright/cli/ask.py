@@ -33,6 +33,9 @@ def ask(
     no_rag: Annotated[
         bool, typer.Option("--no-rag", help="Send the bare question to the language model, to see the difference.")
     ] = False,
+    generation: Annotated[
+        int | None, typer.Option("--generation", help="Another generation than the live one, published or not.")
+    ] = None,
     index: Index = None,
 ) -> None:
     """Answer from the FAQ, with citations, or say "I don't know"."""
@@ -44,7 +47,9 @@ def ask(
         )
     settings = session.settings(index=index)
     questions = [] if file is None else list(_read(file))
-    if not no_rag:
+    if generation is not None:
+        settings = _settings_of(settings, generation)
+    elif not no_rag:
         _refuse_unpublished(settings)
     minutes = settings.endpoints.ask_lease_minutes
     with ExitStack() as stack:
@@ -53,7 +58,7 @@ def ask(
                 in_service(settings, wanted_endpoints(settings), minutes=minutes, progress=progress)
             )
         tell_started(session, [info.name for info in started], minutes)
-        answerer = stack.enter_context(open_answerer(settings))
+        answerer = stack.enter_context(open_answerer(settings, generation=generation))
         if question is not None:
             answer = _answer(answerer, question, no_rag=no_rag)
             session.show(answer.to_json(), lambda out: _print(out, answer))
@@ -104,6 +109,15 @@ def _refuse_unpublished(settings: Settings) -> None:
     with open_catalog(settings) as catalog:
         if not catalog.head().live:
             raise _nothing_published(settings)
+
+
+def _settings_of(settings: Settings, generation: int) -> Settings:
+    """The settings with the embedder that made a generation, which may not be the one that is set."""
+    from ragwright.index.attempt import open_catalog
+    from ragwright.measuring import settings_of
+
+    with open_catalog(settings) as catalog:
+        return settings_of(settings, catalog.begin_of(generation).fingerprint)
 
 
 def _nothing_published(settings: Settings) -> RagwrightError:
