@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ragwright.evaluation.markup import Markup, el, together
 
 WIDTH, HEIGHT = 480, 330
-LEFT, RIGHT, TOP, BOTTOM = 58, 20, 14, 48
+LEFT, RIGHT, TOP, BOTTOM = 70, 20, 14, 48
 SIGNS = ("circle", "square", "triangle", "diamond")
 
 
@@ -99,9 +99,9 @@ def axes(
         el(
             "text",
             names[1],
-            x=15,
+            x=14,
             y=(y.start + y.end) / 2,
-            transform=f"rotate(-90 15 {(y.start + y.end) / 2:g})",
+            transform=f"rotate(-90 14 {(y.start + y.end) / 2:g})",
             class_="name mid",
         ),
     ]

@@ -119,12 +119,20 @@ def _questions(source: str) -> dict[str, Question]:
 
 def _past(catalog: Catalog, generation: int, value: Mapping[str, Any]) -> list[Past]:
     seen = {entry.generation for entry in catalog.head().entries}
-    found = []
-    for number in catalog.attempts()[-MOST_PAST:]:
-        figures = value if number == generation else catalog.read_json(f"{folder(number)}/evaluation.json")
-        if number <= generation and figures is not None and _asked(figures) == _asked(value):
-            found.append(Past(number, number in seen, figures))
-    return found
+    numbers = [number for number in catalog.attempts() if number < generation][-MOST_PAST:]
+    before = [(number, _same_questions(catalog, number, value)) for number in numbers]
+    return [Past(number, number in seen, figures) for number, figures in (*before, (generation, value)) if figures]
+
+
+def _same_questions(catalog: Catalog, generation: int, value: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Another generation's evaluation on the same questions; the latest one, if that is one."""
+    latest = catalog.read_json(f"{folder(generation)}/evaluation.json")
+    if latest is None or _asked(latest) == _asked(value):
+        return latest
+    for name in catalog.names(f"{folder(generation)}/evaluations"):
+        if name.startswith(f"{_asked(value)}-"):
+            return catalog.read_json(f"{folder(generation)}/evaluations/{name}")
+    return None
 
 
 def _asked(value: Mapping[str, Any]) -> object:

@@ -85,6 +85,16 @@ def test_generations_that_were_asked_something_else_are_not_compared(settings: S
     assert "Trend over generations" not in write_report(settings, 2).read_text(encoding="utf-8")
 
 
+def test_a_generation_that_was_asked_the_same_before_something_else_is_compared(
+    settings: Settings, tmp_path: Path
+) -> None:
+    publish(settings, FAQ)
+    (tmp_path / "other.jsonl").write_text(json.dumps(LINES[0]), encoding="utf-8")
+    evaluate_index(settings, load(tmp_path / "other.jsonl"))
+    publish(settings, FAQ[:-1])
+    assert "The newest of 2 generations" in write_report(settings, 2).read_text(encoding="utf-8")
+
+
 def test_a_generation_that_was_gone_back_from_says_so(settings: Settings) -> None:
     publish(settings, FAQ)
     publish(settings, FAQ[:-1])
