@@ -15,6 +15,7 @@ changed rows change few of its questions: what is drawn hangs on hashes, not on 
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from ragwright.progress import Progress, silent
 from ragwright.settings import SourceSettings
 from ragwright.sources import open_source
 from ragwright.terms import CorpusStatistics, Vocabulary, stem, terms
+
+log = logging.getLogger(__name__)
 
 TYPO, HELD_OUT, SWAPPED, ELSEWHERE = "typo", "held-out", "swapped-subject", "other-domain"
 
@@ -69,7 +72,7 @@ class Made:
 
 
 def read_rows(spec: str | Path, settings: SourceSettings, *, progress: Progress = silent) -> list[Row]:
-    """The rows of a source that have a question and an answer.
+    """The rows of a source that have a question and an answer; how many have not is logged.
 
     Rows are named by key where a key column is configured, for it outlives edits, else by question, for it can be read.
 
@@ -77,6 +80,7 @@ def read_rows(spec: str | Path, settings: SourceSettings, *, progress: Progress 
         SourceError: The source cannot be read.
     """
     rows: list[Row] = []
+    records = 0
     with open_source(spec, settings, progress=progress) as source:
         for partition in source.partitions(progress=progress):
             columns = (partition.rows[name].to_pylist() for name in ("row_key", "question", "answer"))
@@ -85,6 +89,9 @@ def read_rows(spec: str | Path, settings: SourceSettings, *, progress: Progress 
                 for key, question, answer in zip(*columns, strict=True)
                 if normalise(question) and answer
             ]
+            records += partition.records
+    if len(rows) < records:
+        log.warning("%s: %d of %d records have no question or no answer to read", spec, records - len(rows), records)
     return rows
 
 
@@ -236,9 +243,8 @@ class _Maker:
     def _is_another(self, asked: str, question: str, kind: str) -> bool:
         """Whether it became another row's question, or a slip of the finger made a word that the FAQ has."""
         name = normalise(asked)
-        if name in self.same and name != normalise(question):
-            return True
-        return kind == TYPO and any(map(self.statistics.knows, set(terms(asked)) - set(terms(question))))
+        known_slip = kind == TYPO and any(map(self.statistics.knows, set(terms(asked)) - set(terms(question))))
+        return known_slip or (name in self.same and name != normalise(question))
 
     def _weights(self, text: str) -> dict[str, float]:
         """The rarity of each word of a text, as shares of one."""

@@ -223,7 +223,7 @@ def test_labels_hold_for_any_faq(pairs: list[tuple[str, str]], count: int, seed:
         assert bool(found) == (question.answerable or question.kind == "held-out")
 
 
-def test_rows_are_read_without_those_that_have_no_answer(tmp_path: Path) -> None:
+def test_rows_are_read_without_those_that_have_no_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "faq.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("question", "answer"), ("Who\nare you?", "We."), ("Why?", ""), ("", "x")])
