@@ -16,7 +16,7 @@ DATA = Path(__file__).resolve().parents[2] / "data"
 # Beside the repository, not in it: the text of AWS's own FAQ, from which nothing may be taken over.
 AWS_FAQ = Path(__file__).resolve().parents[3] / "shared" / "data" / "amazon_sagemaker_faqs.csv"
 
-ANSWERABLE_KINDS = {"paraphrase", "keywords", "typo", "detail"}
+ANSWERABLE_KINDS = {"paraphrase", "oblique", "keywords", "typo", "detail"}
 UNANSWERABLE_KINDS = {"near-miss", "other-domain", "no-such-thing", "chitchat", "injection"}
 
 
@@ -60,6 +60,9 @@ def test_the_readme_gives_the_counts(
     readme = (DATA / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"`sagemaker_faq\.csv` .*\| {len(faq)} \|", readme)
     assert f"{len(answerable)} questions that the FAQ answers and {len(unanswerable)} that it does not" in readme
+    kinds = Counter(question.kind for question in answerable)
+    assert f"A `paraphrase` ({kinds['paraphrase']} questions)" in readme
+    assert f"An `oblique` question ({kinds['oblique']})" in readme
 
 
 @pytest.mark.parametrize("name", ["sagemaker_faq.csv", "questions.jsonl"])

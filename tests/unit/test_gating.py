@@ -203,10 +203,21 @@ def test_a_live_generation_is_asked_again_when_the_questions_are_others(small: I
         assert recall(catalog, 1, Conditions.of(other, fewer.questions)) is None
 
 
-def test_an_embedder_that_cannot_be_had_keeps_a_candidate_from_passing_uncompared(small: Index) -> None:
-    unknown = Fingerprint("nobodys-model", "1", "mean", True, 384)
+def test_a_candidate_that_cannot_be_compared_is_blocked(small: Index) -> None:
+    small.run(small.rows)
     with pytest.raises(FingerprintMismatch, match="nobodys-model"):
-        settings_of(small.settings, unknown)
+        settings_of(small.settings, Fingerprint("nobodys-model", "1", "mean", True, 384))
+    with open_catalog(small.settings) as catalog:
+        begin = catalog.begin_of(1)
+        gone = begin.model_copy(update={"fingerprint": replace(begin.fingerprint, model="nobodys-model")})
+        catalog.write_json("generations/00000001/begin.json", gone.model_dump(mode="json"))
+    # What is known of it still counts; what is not can no longer be asked.
+    assert small.run([*small.rows, ("Is there more?", "There is.")]).gate.live == 1
+    with open_catalog(small.settings) as catalog:
+        assert rollback(catalog, 1).generation == 1
+    fewer = replace(small, questions=QuestionSet(small.questions.questions[:30]))
+    with pytest.raises(GateBlocked, match="generation 1 could not be asked for comparison"):
+        fewer.run([*small.rows, ("Is there less?", "There is not.")])
 
 
 def test_a_blocked_candidate_can_be_read_and_published_by_name(small: Index) -> None:
@@ -298,7 +309,7 @@ def test_questions_about_another_faq_do_not_gate_this_one(small: Index, chosen: 
     report = reindex(small.settings, ReindexRequest(source=small.write(small.rows)), gate=gate)
     assert report.published
     assert (report.gate.verdict, report.gate.asked) == (verdict, 0)
-    assert "has the rows that answer 0 of 130 questions" in report.gate.reason
+    assert "has the rows that answer 0 of 190 questions" in report.gate.reason
 
 
 def test_gold_rows_that_were_never_there_are_a_warning(small: Index) -> None:
