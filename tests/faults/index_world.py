@@ -42,6 +42,7 @@ from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, folder
 from ragwright.index.history import generations, rollback
 from ragwright.index.lease import WriterLease
 from ragwright.index.reader import IndexReader
+from ragwright.index.release import release
 from ragwright.settings import Settings
 from ragwright.stores import VectorStore, visibility
 
@@ -233,6 +234,15 @@ class World:
                 vacuum.vacuum(catalog, store, lease, keep=keep)
 
         return self._attempt(process, clean)
+
+    def release(self, process: Process, generation: int) -> BaseException | None:
+        def publish() -> None:
+            catalog, store = self._catalog_of(process), FaultyStore(self.store, process, self.look_around)
+            run_id = catalog.begin_of(generation).run_id
+            with reindex.writer_lease(self.settings, "publish") as lease:
+                release(catalog, store, lease, generation, reason="a test", run_id=run_id)
+
+        return self._attempt(process, publish)
 
     def _attempt(self, process: Process, action: Callable[[], object]) -> BaseException | None:
         try:

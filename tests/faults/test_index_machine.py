@@ -20,12 +20,15 @@ from promised_index import CHUNKERS, Row
 from simulated_process import Clock, Trouble
 
 from ragwright.errors import (
+    CatalogError,
     GateBlocked,
     LeaseLost,
     NotVisibleYet,
     PublishConflict,
+    StoreError,
     WriterBusy,
 )
+from ragwright.index.history import generations
 from ragwright.maintenance import audit_live
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
@@ -250,6 +253,25 @@ class IndexMachine(RuleBasedStateMachine):
             assert meanwhile or world.readable() == {*kept}
         if meanwhile == "run":
             world.retained &= world.readable()  # what it published counts among those kept
+        world.check_everything()
+
+    @rule(first=EDITS, then=st.none() | EDITS, which=st.integers(0, 1), troubles=st.just(()) | TROUBLES)
+    def publish_what_was_blocked(self, first: Any, then: Any, which: int, troubles: Any) -> None:
+        """A person's word makes a candidate live as it was judged, or not at all if a later run changed its records."""
+        for edits in [first] if then is None else [first, then]:
+            self.edit(edits)
+            self.undisturbed(blocked=True)
+        world = self.world
+        blocked = [info.generation for info in generations(world.catalog) if info.state == "blocked"]
+        if not blocked:
+            return
+        chosen = blocked[which % len(blocked)]
+        process = world.process(troubles=troubles)
+        error = world.release(process, chosen)
+        self.tell(f"publish {chosen}: {error!r}")
+        assert error is None or process.reached or isinstance(error, (CatalogError, StoreError))
+        if world.live and world.live.generation == chosen:
+            world.retained.add(chosen)
         world.check_everything()
 
     @precondition(
