@@ -68,12 +68,14 @@ class Decision:
         probability: That the FAQ answers the question, as the model sees it.
         reason: The evidence that weighed most, in words.
         weights: What each piece of evidence added to the log-odds.
+        threshold: Least probability at which a question is answered; None if it was not decided by one.
     """
 
     answerable: bool
     probability: float
     reason: str
     weights: Mapping[str, float]
+    threshold: float | None = None
 
 
 @runtime_checkable
@@ -114,7 +116,7 @@ class AnswerabilityModel:
     def decide(self, evidence: Evidence) -> Decision:
         """Whether the FAQ answers the question; no retrieved section means that it does not."""
         if evidence.sections == 0:
-            return Decision(False, 0.0, "nothing was found", {})
+            return Decision(False, 0.0, "nothing was found", {}, self.threshold)
         values = evidence.to_dict()
         weights = {
             name: factor * (values[name] - self.scales[name].centre) / self.scales[name].spread
@@ -126,7 +128,7 @@ class AnswerabilityModel:
         name, _ = (max if answerable else min)(weights.items(), key=lambda item: item[1])
         verdict = "the FAQ answers it" if answerable else "the FAQ does not seem to answer it"
         reason = f"{verdict} (probability {probability:.2f}; {name.replace('_', ' ')} {values[name]:.2f} weighed most)"
-        return Decision(answerable, probability, reason, weights)
+        return Decision(answerable, probability, reason, weights, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,12 @@ class Calibration(BaseModel):
         """One that was written; None if evidence or its weights have changed since."""
         return cls.model_validate(stored) if stored.get("version") == CALIBRATION_VERSION else None
 
-    def judgement(self) -> Judgement:
-        """The models at this corpus's scales; evidence of the other kind is judged by default."""
-        default = default_models()
+    def judgement(self, models: Judgement | None = None) -> Judgement:
+        """The models it was fitted with, at this corpus's scales; evidence of the other kind is judged as they are."""
+        models = models or default_models()
         name = "by_word" if self.by_word else "by_text"
-        own = replace(getattr(default, name), scales=self.scales, threshold=self.threshold)
-        return replace(default, **{name: own})
+        own = replace(getattr(models, name), scales=self.scales, threshold=self.threshold)
+        return replace(models, **{name: own})
 
 
 def gather(question: str, readings: Sequence[Reading], statistics: CorpusStatistics) -> Evidence:
@@ -213,37 +215,37 @@ def gather(question: str, readings: Sequence[Reading], statistics: CorpusStatist
 def default_models() -> Judgement:
     """The models to use where none was fitted to the corpus itself.
 
-    `benchmarks/answerability/fit.py` fits the coefficients to questions about five FAQs, people's paraphrases against
+    `benchmarks/quality/fit.py` fits the coefficients to questions about five FAQs, people's paraphrases against
     near misses and questions about other subjects, and says how they do on an FAQ that was left out. The scales are the
     mean of those five, with all-MiniLM-L6-v2; a corpus that was indexed has its own (`calibration.py`).
     """
     return Judgement(
         by_word=AnswerabilityModel(
-            coefficients={"likeness": 0.44, "weakest": 0.39, "unmet": -0.32, "lead": 0.56},
+            coefficients={"likeness": 0.38, "weakest": 0.32, "unmet": -0.31, "lead": 0.57},
             scales={
-                "likeness": Scale(0.6, 0.1),
-                "weakest": Scale(0.4, 0.15),
-                "unmet": Scale(0.3, 0.2),
-                "lead": Scale(0.05, 0.04),
+                "likeness": Scale(0.66, 0.10),
+                "weakest": Scale(0.51, 0.20),
+                "unmet": Scale(0.31, 0.24),
+                "lead": Scale(0.09, 0.06),
             },
-            bias=0.26,
+            bias=-0.09,
         ),
         by_text=AnswerabilityModel(
             coefficients={
-                "question_similarity": 0.36,
-                "sentence_similarity": 0.26,
-                "lead": 0.7,
-                "coverage": 0.33,
-                "unseen": -0.1,
+                "question_similarity": 0.27,
+                "sentence_similarity": 0.19,
+                "lead": 0.59,
+                "coverage": 0.39,
+                "unseen": -0.09,
             },
             scales={
-                "question_similarity": Scale(0.6, 0.15),
-                "sentence_similarity": Scale(0.55, 0.12),
-                "lead": Scale(0.05, 0.04),
-                "coverage": Scale(0.5, 0.25),
-                "unseen": Scale(0.1, 0.15),
+                "question_similarity": Scale(0.66, 0.14),
+                "sentence_similarity": Scale(0.63, 0.12),
+                "lead": Scale(0.09, 0.06),
+                "coverage": Scale(0.48, 0.28),
+                "unseen": Scale(0.01, 0.05),
             },
-            bias=0.71,
+            bias=0.52,
         ),
     )
 

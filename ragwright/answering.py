@@ -6,13 +6,14 @@ import re
 import time
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from ragwright.abstention import Calibration, Decision, Judge, default_models, gather
+from ragwright.abstention import Calibration, Decision, Evidence, Judge, default_models, gather
+from ragwright.answers import I_DONT_KNOW, Answer, Citation, Explanation
 from ragwright.documents import Match
 from ragwright.embedding import Embedder
 from ragwright.errors import RequestRejected
@@ -24,8 +25,7 @@ from ragwright.spelling import correct
 from ragwright.support import best_passage, check
 from ragwright.terms import CorpusStatistics, words
 
-I_DONT_KNOW = "I don't know."
-"""What a reader sees when the FAQ does not answer the question."""
+__all__ = ["I_DONT_KNOW", "Answer", "Answerer", "Citation", "Explanation", "Retrieved", "Retriever", "build_prompt"]
 
 _TASK = (
     "Answer the question with a sentence copied from the FAQ entries between triple quotes. "
@@ -72,69 +72,6 @@ class Retriever(Protocol):
 
     def search(self, question: str, k: int) -> Retrieved:
         """The k best matches; fewer if there are fewer."""
-
-
-@dataclass(frozen=True)
-class Citation:
-    """A section of the FAQ that an answer rests on; `row` is 0-based in the source, `score` a cosine."""
-
-    row: int
-    row_key: str
-    score: float
-    question: str
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready, for people and programs."""
-        return {
-            "row": self.row,
-            "row_key": self.row_key,
-            "score": round(self.score, 6),
-            "question": self.question,
-            "text": self.text,
-        }
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a reader gets.
-
-    Attributes:
-        question: As asked, cleaned of control characters.
-        answer: The text; `I_DONT_KNOW` when abstained.
-        abstained: Whether the FAQ does not answer it.
-        reason: Why, in a few words, for people.
-        citations: The sections the answer rests on, most relevant first; none when abstained.
-        generation: Generation of the index it was answered from, None without an index.
-        timings_ms: `embed`, `search`, `read`, `generate` and `total`, in milliseconds.
-        source: `generated` (by the language model, supported), `quoted` (from the FAQ), `bare` (no FAQ) or `none`.
-        ranking: Everything retrieved, most relevant first, whether or not it was used.
-        evidence: What the decision rests on, by name.
-    """
-
-    question: str
-    answer: str
-    abstained: bool
-    reason: str
-    citations: tuple[Citation, ...]
-    generation: int | None
-    timings_ms: Mapping[str, float]
-    source: str = "none"
-    ranking: tuple[Citation, ...] = ()
-    evidence: Mapping[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-ready, in the layout that programs rely on."""
-        return {
-            "question": self.question,
-            "answer": self.answer,
-            "abstained": self.abstained,
-            "reason": self.reason,
-            "citations": [citation.to_json() for citation in self.citations],
-            "generation": self.generation,
-            "timings_ms": {name: round(value, 3) for name, value in self.timings_ms.items()},
-            "source": self.source,
-        }
 
 
 class Answerer:
@@ -184,19 +121,19 @@ class Answerer:
         judge = self._judge or (found.calibration.judgement() if found.calibration else default_models())
         decision = judge.decide(evidence)
         timings["read"] = _since(reading_start)
-        ranking = tuple(_citation(reading.section) for reading in readings)
-        facts = evidence.to_dict() | {"probability": decision.probability}
-
+        abstained = replace(
+            _abstention(question, decision.reason, found.generation, timings),
+            ranking=tuple(_citation(reading.section) for reading in readings),
+            evidence=evidence.to_dict() | {"probability": decision.probability},
+            explanation=_explain(evidence, decision, readings),
+        )
         if not decision.answerable:
-            timings["total"] = _since(start)
-            return _abstention(question, decision.reason, found.generation, timings, ranking=ranking, evidence=facts)
+            return replace(abstained, timings_ms={**abstained.timings_ms, "total": _since(start)})
 
         generating_start = time.perf_counter()
-        text, used, source, reason = self._compose(asked, found, readings, decision)
-        timings["generate"] = _since(generating_start)
-        timings["total"] = _since(start)
-        cited = tuple(_citation(reading.section) for reading in readings if reading.section in used)
-        return Answer(question, text, False, reason, cited, found.generation, timings, source, ranking, facts)
+        answered = self._compose(abstained, asked, found, readings)
+        generated = _since(generating_start)
+        return replace(answered, timings_ms={**timings, "generate": generated, "total": _since(start)})
 
     def answer_without_context(self, question: str) -> Answer:
         """Send the bare question to the language model, to show what the FAQ is worth.
@@ -249,11 +186,9 @@ class Answerer:
             )
         return clean
 
-    def _compose(
-        self, question: str, found: Retrieved, readings: Sequence[Reading], decision: Decision
-    ) -> tuple[str, list[Section], str, str]:
-        """Text, sections it rests on, source and reason."""
-        reason = decision.reason
+    def _compose(self, abstained: Answer, question: str, found: Retrieved, readings: Sequence[Reading]) -> Answer:
+        """The answer to give in place of an abstention: the language model's as far as it stands, or a quote."""
+        answered = replace(abstained, abstained=False)
         least = readings[0].relevance - self._settings.context_margin
         near = [reading for reading in readings[: self._settings.top_k] if reading.relevance >= least]
         packed = pack([reading.section for reading in near], self._settings.context_tokens, self._embedder.count_tokens)
@@ -261,19 +196,21 @@ class Answerer:
             reply = self._generator.generate(
                 build_prompt(question, packed), max_new_tokens=self._max_new_tokens, stop=_STOPS
             )
+            answered = replace(answered, prompt_tokens=reply.prompt_tokens, new_tokens=reply.new_tokens)
             written = _tidy(reply.text, whole=reply.finish_reason == "stop")
             shown = [reading for reading in near if any(_is_cut_of(section, reading.section) for section in packed)]
             support = check(written, question, found.query_vector, shown, found.statistics, self._reader.embed)
             if support.text:
                 used = [reading.section for reading in shown if reading.section in support.sections]
-                return support.text, used, "generated", reason
+                return replace(answered, answer=support.text, citations=tuple(map(_citation, used)), source="generated")
             fault = support.faults[0] if support.faults else "it is empty"
-            reason = f"{reason}; quoted because the model's answer does not stand: {fault}"
+            why = f"{answered.reason}; quoted because the model's answer does not stand: {fault}"
+            answered = replace(answered, reason=why)
         best = readings[0]
         quote = best_passage(
             best, self._settings.quote_tokens, lambda text: int(self._embedder.count_tokens([text])[0])
         )
-        return quote, [best.section], "quoted", reason
+        return replace(answered, answer=quote, citations=(_citation(best.section),), source="quoted")
 
 
 def _is_cut_of(cut: Section, section: Section) -> bool:
@@ -306,19 +243,21 @@ def _citation(section: Section) -> Citation:
     return Citation(section.row, section.row_key, section.score, section.question, section.text)
 
 
-def _abstention(
-    question: str,
-    reason: str,
-    generation: int | None,
-    timings: Mapping[str, float],
-    *,
-    ranking: tuple[Citation, ...] = (),
-    evidence: Mapping[str, float] | None = None,
-) -> Answer:
-    zero = {"embed": 0.0, "search": 0.0, "read": 0.0, "generate": 0.0}
-    return Answer(
-        question, I_DONT_KNOW, True, reason, (), generation, {**zero, **timings}, "none", ranking, evidence or {}
+def _explain(evidence: Evidence, decision: Decision, readings: Sequence[Reading]) -> Explanation:
+    best = readings[0] if readings else None
+    return Explanation(
+        probability=decision.probability,
+        threshold=decision.threshold,
+        evidence=evidence.to_dict(),
+        weights=decision.weights,
+        words=best.meeting.by_word if best and best.meeting else {},
+        candidates=tuple((_citation(reading.section), reading.relevance) for reading in readings),
     )
+
+
+def _abstention(question: str, reason: str, generation: int | None, timings: Mapping[str, float]) -> Answer:
+    zero = {"embed": 0.0, "search": 0.0, "read": 0.0, "generate": 0.0}
+    return Answer(question, I_DONT_KNOW, True, reason, (), generation, {**zero, **timings})
 
 
 def _since(start: float) -> float:

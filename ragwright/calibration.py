@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ragwright.abstention import Calibration, Evidence, Scale, default_models, gather
+from ragwright.abstention import Calibration, Evidence, Judgement, Scale, default_models, gather
 from ragwright.answering import Retrieved, Retriever
 from ragwright.packing import sections
 from ragwright.progress import Progress, silent
@@ -38,6 +38,7 @@ def calibrate(
     settings: AnsweringSettings,
     *,
     records: int,
+    models: Judgement | None = None,
     progress: Progress = silent,
 ) -> Calibration:
     """Fit the answerability model to what a retriever reads.
@@ -49,6 +50,7 @@ def calibrate(
         unrelated: Questions that the corpus certainly does not answer.
         settings: Retrieval, and the operating point.
         records: That the generation shows.
+        models: Whose coefficients to use; those that come with ragwright by default.
         progress: Told after each question.
     """
     near_misses: list[Evidence] = []
@@ -57,7 +59,8 @@ def calibrate(
         progress("calibration", done, len(questions))
     others = [evidence for question in unrelated for evidence in _held_out(retriever, reader, question, "", settings)]
     by_word = any(evidence.by_word for evidence in [*near_misses, *others])
-    default = default_models().by_word if by_word else default_models().by_text
+    models = models or default_models()
+    default = models.by_word if by_word else models.by_text
     scales = {name: _scale([e.to_dict()[name] for e in near_misses], default.scales[name]) for name in default.scales}
     model = replace(default, scales=scales)
     chances = [np.array([model.decide(e).probability for e in found]) for found in (near_misses, others)]

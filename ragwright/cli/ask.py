@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ragwright.cli.index import Index, tell_started
 from ragwright.cli.session import Session, verb
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ragwright.answering import Answer, Answerer
+    from ragwright.answers import Explanation
     from ragwright.settings import Settings
 
 _EACH_LINE = 'Name a UTF-8 file in which each line is an object such as {"id": "1", "question": "..."}.'
@@ -32,6 +34,9 @@ def ask(
     ] = None,
     no_rag: Annotated[
         bool, typer.Option("--no-rag", help="Send the bare question to the language model, to see the difference.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the evidence that the decision to answer rests on, and its weight.")
     ] = False,
     generation: Annotated[
         int | None, typer.Option("--generation", help="Another generation than the live one, published or not.")
@@ -61,20 +66,20 @@ def ask(
         answerer = stack.enter_context(open_answerer(settings, generation=generation))
         if question is not None:
             answer = _answer(answerer, question, no_rag=no_rag)
-            session.show(answer.to_json(), lambda out: _print(out, answer))
+            session.show(answer.to_json(explain=explain), lambda out: _print(out, answer, explain=explain))
         for number, asked in enumerate(questions):
-            session.emit(_line(answerer, asked, number, no_rag=no_rag))
+            session.emit(_line(answerer, asked, number, no_rag=no_rag, explain=explain))
 
 
 def _answer(answerer: Answerer, question: str, *, no_rag: bool) -> Answer:
     return answerer.answer_without_context(question) if no_rag else answerer.answer(question)
 
 
-def _line(answerer: Answerer, asked: dict[str, Any], number: int, *, no_rag: bool) -> dict[str, Any]:
+def _line(answerer: Answerer, asked: dict[str, Any], number: int, *, no_rag: bool, explain: bool) -> dict[str, Any]:
     """One line of output; a question that cannot be asked is an error in its own line and stops no other."""
     identity = {"id": asked.get("id", number)}
     try:
-        return identity | _answer(answerer, asked["question"], no_rag=no_rag).to_json()
+        return identity | _answer(answerer, asked["question"], no_rag=no_rag).to_json(explain=explain)
     except RequestRejected as error:
         fault = {"type": type(error).__name__, "message": error.what, "place": error.place, "hint": error.hint}
         return identity | {"question": asked["question"], "error": fault}
@@ -128,10 +133,31 @@ def _nothing_published(settings: Settings) -> RagwrightError:
     )
 
 
-def _print(out: Console, answer: Answer) -> None:
+def _print(out: Console, answer: Answer, *, explain: bool) -> None:
     out.print(answer.answer, markup=False)
     for citation in answer.citations:
         out.print(f"  [{citation.row}] {citation.question}  ({citation.score:.2f})", markup=False, style="dim")
     took = answer.timings_ms.get("total", 0.0) / 1000
     of = f"generation {answer.generation}, " if answer.generation is not None else ""
     out.print(f"  {of}{took:.2f} s" + (f"; {answer.reason}" if answer.abstained else ""), style="dim", markup=False)
+    if explain and answer.explanation:
+        _print_explanation(out, answer.explanation)
+
+
+def _print_explanation(out: Console, why: Explanation) -> None:
+    """The decision in three tables: what weighed how much, the question's words, what was found."""
+    from rich.table import Table
+
+    limit = "" if why.threshold is None else f"; answers are given from {why.threshold:.2f}"
+    out.print(f"\nprobability that the FAQ answers this: {why.probability:.2f}{limit}", markup=False)
+    evidence = Table("evidence", "value", "weight", box=None)
+    for name, weight in sorted(why.weights.items(), key=lambda item: -abs(item[1])):
+        evidence.add_row(name.replace("_", " "), f"{why.evidence[name]:.2f}", f"{weight:+.2f}")
+    out.print(evidence)
+    if why.words:
+        met = ", ".join(f"{word} {cosine:.2f}" for word, cosine in sorted(why.words.items(), key=lambda item: item[1]))
+        out.print(f"words of the question in the first row below, worst met first: {met}", markup=False)
+    rows = Table("row", "relevance", "cosine", "question", box=None)
+    for found, relevance in why.candidates[:5]:
+        rows.add_row(str(found.row), f"{relevance:.2f}", f"{found.score:.2f}", escape(found.question))
+    out.print(rows)

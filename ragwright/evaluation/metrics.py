@@ -149,8 +149,8 @@ def score(question: Question, answer: Answer) -> QuestionResult:
         ndcg=ndcg(places, relevant),
         supported=None if answer.abstained else support(answer.answer, sources)[0],
         timings_ms={stage: value for stage, value in answer.timings_ms.items() if stage != "total"},
-        prompt_tokens=getattr(answer, "prompt_tokens", None),
-        new_tokens=getattr(answer, "new_tokens", None),
+        prompt_tokens=answer.prompt_tokens,
+        new_tokens=answer.new_tokens,
     )
 
 

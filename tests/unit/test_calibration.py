@@ -1,0 +1,127 @@
+"""Fitting the answerability model without labels: what is held out, what the threshold keeps, what few rows do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ragwright.abstention import Calibration, default_models
+from ragwright.answering import Retrieved
+from ragwright.calibration import _scale, _threshold, calibrate
+from ragwright.documents import Match
+from ragwright.embedding import HashingEmbedder
+from ragwright.evaluation.everyday import QUESTIONS
+from ragwright.progress import silent
+from ragwright.reading import Reader
+from ragwright.settings import AnsweringSettings
+from ragwright.terms import CorpusStatistics
+
+EMBEDDER = HashingEmbedder(256)
+ROWS = [(f"key-{n}", f"How do I set up widget {n} in colour {n % 7}?", f"Turn knob {n} twice.") for n in range(40)]
+
+
+class Corpus:
+    """Rows in memory; remembers what was asked of it."""
+
+    def __init__(self, rows: Sequence[tuple[str, str, str]]) -> None:
+        self.rows = list(rows)
+        self.vectors = EMBEDDER.embed([f"{question}\n{answer}" for _, question, answer in self.rows])
+        self.statistics = CorpusStatistics.from_texts(f"{question}\n{answer}" for _, question, answer in self.rows)
+        self.asked: list[tuple[str, int]] = []
+
+    def search(self, question: str, k: int) -> Retrieved:
+        self.asked.append((question, k))
+        query = EMBEDDER.embed([question])[0]
+        scores = self.vectors @ query
+        matches = [
+            Match(str(n), str(n), self.rows[n][0], int(n), 0, 1, self.rows[n][1], self.rows[n][2], float(scores[n]))
+            for n in np.argsort(-scores)[:k]
+        ]
+        return Retrieved(1, matches, query, self.statistics)
+
+
+def fitted(rows: Sequence[tuple[str, str, str]], **options: float) -> Calibration:
+    corpus = Corpus(rows) if rows else None
+    questions = [(key, question) for key, question, _ in rows]
+    settings = AnsweringSettings(**options)
+    retriever = corpus or Corpus(ROWS[:1])
+    return calibrate(retriever, Reader(EMBEDDER), questions, QUESTIONS, settings, records=len(rows), progress=silent)
+
+
+def test_every_row_is_held_out_once_and_everyday_questions_are_asked() -> None:
+    found = fitted(ROWS)
+    assert (found.held_out, found.unrelated, found.records, found.by_word) == (40, len(QUESTIONS), 40, False)
+
+
+def test_a_held_out_row_is_not_among_the_evidence() -> None:
+    """Were it there, its own question would be as similar as can be."""
+    assert fitted(ROWS).scales["question_similarity"].centre < 0.95
+
+
+def test_rows_that_ask_the_same_are_put_aside_together() -> None:
+    twins = [
+        row for key, question, answer in ROWS for row in ((key, question, answer), (f"{key}b", question, "Other."))
+    ]
+    assert fitted(twins).scales["question_similarity"].centre < 0.95
+
+
+def test_it_is_the_same_every_time() -> None:
+    assert fitted(ROWS) == fitted(ROWS)
+
+
+@pytest.mark.parametrize("most", [0.05, 0.25, 0.5])
+def test_with_many_rows_the_threshold_keeps_the_operating_point(most: float) -> None:
+    rows = [(f"{n}", f"How do I set up widget {n} in colour {n % 7}?", f"Turn knob {n} twice.") for n in range(400)]
+    assert fitted(rows, max_false_answer_rate=most).false_answer_rate == pytest.approx(most, abs=0.05)
+
+
+def test_a_stricter_operating_point_never_answers_more() -> None:
+    strict, lax = fitted(ROWS, max_false_answer_rate=0.05), fitted(ROWS, max_false_answer_rate=0.5)
+    assert strict.threshold >= lax.threshold
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 10])
+def test_a_handful_of_rows_is_judged_nearly_by_default(count: int) -> None:
+    found = fitted(ROWS[:count])
+    default = default_models().by_text
+    assert found.held_out == (0 if count < 2 else count)
+    for name, scale in found.scales.items():
+        assert scale.spread > 0
+        assert abs(scale.centre - default.scales[name].centre) < 0.3
+    assert 0.05 < found.threshold < 0.95
+
+
+def test_an_empty_index_has_nothing_to_hold_out() -> None:
+    class Empty(Corpus):
+        def search(self, question: str, k: int) -> Retrieved:
+            return replace(super().search(question, k), matches=())
+
+    found = calibrate(
+        Empty(ROWS[:1]), Reader(EMBEDDER), [("key-0", "Q?")], QUESTIONS, AnsweringSettings(), records=1, progress=silent
+    )
+    assert (found.held_out, found.unrelated) == (0, 0)
+    assert found.threshold == pytest.approx(default_models().by_text.threshold)
+
+
+@given(st.lists(st.floats(0, 1), max_size=30), st.lists(st.floats(0, 1), max_size=30), st.floats(0, 1))
+def test_the_threshold_is_a_probability_between_what_was_fitted_and_the_default(
+    near_misses: list[float], others: list[float], most: float
+) -> None:
+    threshold = _threshold([np.array(near_misses), np.array(others)], most, prior=0.5)
+    assert 0 < threshold < 1
+    if not near_misses:
+        assert threshold == pytest.approx(0.5)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=50))
+def test_a_scale_lies_between_the_corpus_and_what_is_known_of_others(values: list[float]) -> None:
+    prior = default_models().by_word.scales["likeness"]
+    found = _scale(values, prior)
+    low, high = sorted((float(np.mean(values)), prior.centre))
+    assert low - 1e-9 <= found.centre <= high + 1e-9
+    assert found.spread > 0
