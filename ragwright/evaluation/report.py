@@ -77,7 +77,7 @@ def _costs(figures: Mapping[str, Any]) -> str:
     if stages:
         shares = ", ".join(f"{_inline(stage)} {of['share']:.0%} ({_ms(of['mean'])})" for stage, of in stages.items())
         said.append(f"On average: {shares}.")
-    if tokens["questions"]:
+    if tokens["prompt"] or tokens["new"]:
         said.append(
             f"Tokens read by the language model: {tokens['prompt']:,}, written: {tokens['new']:,} (questions counted: "
             f"{tokens['questions']})."

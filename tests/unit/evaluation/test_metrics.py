@@ -185,9 +185,14 @@ def test_time_is_told_by_stage() -> None:
 
 def test_tokens_are_counted_where_somebody_counted_them() -> None:
     counted = replace(score(ANSWERABLE, answer()), prompt_tokens=120, new_tokens=14)
-    figures = aggregate([counted, counted, score(ANSWERABLE, answer())])
+    uncounted = replace(counted, prompt_tokens=None, new_tokens=None)
+    figures = aggregate([counted, counted, uncounted])
     assert figures["tokens"] == {"questions": 2, "prompt": 240, "new": 28}
-    assert aggregate([score(ANSWERABLE, answer())])["tokens"] == {"questions": 0, "prompt": None, "new": None}
+    assert aggregate([uncounted])["tokens"] == {"questions": 0, "prompt": None, "new": None}
+
+
+def test_a_question_that_no_model_saw_cost_no_tokens() -> None:
+    assert aggregate([score(ANSWERABLE, answer())])["tokens"] == {"questions": 1, "prompt": 0, "new": 0}
 
 
 def test_the_judges_verdicts_stand_beside_the_figures() -> None:

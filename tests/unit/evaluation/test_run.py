@@ -146,7 +146,7 @@ def test_the_report_counts_tokens_and_what_the_judge_could_not_say() -> None:
     results = (judged, failed, *result.results[2:])
     report = markdown(replace(result, results=results, aggregate=aggregate(results)))
     assert "| the judge: answers that are correct | 50.0% | 9.5% to 90.5% | 2 |" in report
-    assert "read by the language model: 1,200, written: 30 (questions counted: 1)." in report
+    assert "read by the language model: 1,200, written: 30 (questions counted: 4)." in report
     assert "Judgements: 2, of which failed: 1." in report
 
 
