@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ragwright.packing import Section
 from ragwright.reading import Reading
 from ragwright.terms import CorpusStatistics, terms
 
@@ -203,7 +204,7 @@ def gather(question: str, readings: Sequence[Reading], statistics: CorpusStatist
         question_similarity=max(reading.question_similarity for reading in readings),
         sentence_similarity=max(reading.best_similarity for reading in readings),
         lead=best.relevance - sum(field) / len(field) if field else 0.0,
-        coverage=best.coverage,
+        coverage=_coverage(question, best.section, statistics),
         unseen=_unseen(question, statistics),
         sections=len(readings),
         likeness=met.likeness if met else None,
@@ -256,3 +257,12 @@ def _unseen(question: str, statistics: CorpusStatistics) -> float:
     if not total or not statistics.documents:
         return 0.0
     return sum(statistics.rarity(term) for term in asked if not statistics.knows(term)) / total
+
+
+def _coverage(question: str, section: Section, statistics: CorpusStatistics) -> float:
+    """Share of the question's content words that a section has, weighed by rarity; 1 if it has none."""
+    weights = {term: statistics.rarity(term) + 1e-3 for term in terms(question)}  # so that common words alone count too
+    if not weights:
+        return 1.0
+    has = set(terms(section.full_text))
+    return sum(weight for term, weight in weights.items() if term in has) / sum(weights.values())

@@ -102,7 +102,8 @@ class Interaction:
 
         Args:
             question: As asked, no longer than the embedder reads.
-            texts: Each a sequence of pieces no longer than the embedder reads; a question is met by all together.
+            texts: Each a sequence of pieces that meet a question together; of a piece over the embedder's limit the
+                beginning counts.
             statistics: Of the corpus; empty ones weigh all words alike.
         """
         asked = self._embedder.token_vectors([question])
@@ -129,7 +130,7 @@ class Interaction:
                     found[text] = self._known[text]
         new = [text for text in wanted if text not in found]
         if new:
-            fresh = self._embedder.token_vectors(new)
+            fresh = self._embedder.token_vectors(fitting(new, self._embedder))
             if fresh is None:
                 return None
             made = {text: given.vectors.astype(np.float16) for text, given in zip(new, fresh, strict=True)}
@@ -172,3 +173,15 @@ def _nearest(asked: Vectors, text: npt.NDArray[np.float16]) -> Floats:
         return np.full(len(asked), -1, np.float32)
     nearest: Floats = (asked @ text.astype(np.float32).T).max(axis=1)
     return nearest
+
+
+def fitting(texts: Sequence[str], embedder: Embedder) -> list[str]:
+    """The texts, halved until the embedder takes them."""
+    fitting = list(texts)
+    over = list(range(len(texts)))
+    while over:
+        counts = embedder.count_tokens([fitting[index] for index in over])
+        over = [index for index, count in zip(over, counts, strict=True) if count > embedder.max_tokens]
+        for index in over:
+            fitting[index] = fitting[index][: len(fitting[index]) // 2]
+    return fitting

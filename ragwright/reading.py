@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ragwright.embedding import Embedder, Vectors
-from ragwright.interaction import Interaction, Meeting
+from ragwright.interaction import Interaction, Meeting, fitting
 from ragwright.packing import Section
-from ragwright.terms import CorpusStatistics, sentences, terms
+from ragwright.terms import CorpusStatistics, sentences
 
 # Beyond these a query would spend its time on text that cannot change the answer.
 _MAX_SENTENCES = 48
@@ -27,7 +27,6 @@ class Reading:
     Attributes:
         section: What was read.
         question_similarity: Cosine of the asked question and the section's own, in [-1, 1].
-        coverage: Share of the asked question's content words, weighed by rarity, that the section has, in [0, 1].
         meeting: How the section meets the question word by word; None where the embedder has no token vectors.
         question_meeting: The same for the section's own question.
         sentences: Sentences of the section's text, in order; the rest of a very long section is left unread. None of a
@@ -38,7 +37,6 @@ class Reading:
 
     section: Section
     question_similarity: float
-    coverage: float = 0.0
     meeting: Meeting | None = None
     question_meeting: Meeting | None = None
     sentences: tuple[str, ...] = ()
@@ -95,7 +93,7 @@ class Reader:
         similarities = self.embed([section.question for section in candidates]) @ unit
         meetings = self._meet(question, candidates, statistics)
         ranked = [
-            Reading(section, float(similarity), _coverage(question, section, statistics), *meeting)
+            Reading(section, float(similarity), *meeting)
             for section, similarity, meeting in zip(candidates, similarities, meetings, strict=True)
         ]
         ranked.sort(key=lambda reading: -reading.relevance)
@@ -107,7 +105,7 @@ class Reader:
             known = {text: self._known[text] for text in texts if text in self._known}
         new = [text for text in dict.fromkeys(texts) if text not in known]
         if new:
-            fresh = dict(zip(new, _unit(self._embedder.embed(_fitting(new, self._embedder))), strict=True))
+            fresh = dict(zip(new, _unit(self._embedder.embed(fitting(new, self._embedder))), strict=True))
             known |= fresh
             with self._lock:
                 if len(self._known) + len(fresh) > _REMEMBERED:
@@ -121,9 +119,8 @@ class Reader:
     ) -> list[tuple[Meeting | None, Meeting | None]]:
         if self._interaction is None:
             return [(None, None)] * len(candidates)
-        texts = [_fitting(section.pieces, self._embedder) for section in candidates]
-        questions = [[question] for question in _fitting([s.question for s in candidates], self._embedder)]
-        met = self._interaction.meet(question, [*texts, *questions], statistics)
+        texts = [*(section.pieces for section in candidates), *((section.question,) for section in candidates)]
+        met = self._interaction.meet(question, texts, statistics)
         if met is None:
             return [(None, None)] * len(candidates)
         return list(zip(met[: len(candidates)], met[len(candidates) :], strict=True))
@@ -138,15 +135,6 @@ class Reader:
             start += len(found)
             read.append(replace(reading, sentences=found, vectors=own, similarities=own @ unit))
         return read
-
-
-def _coverage(question: str, section: Section, statistics: CorpusStatistics) -> float:
-    """Share of the question's content words that a section has, weighed by rarity; 1 if it has none."""
-    weights = {term: statistics.rarity(term) + 1e-3 for term in terms(question)}  # so that common words alone count too
-    if not weights:
-        return 1.0
-    has = set(terms(section.full_text))
-    return sum(weight for term, weight in weights.items() if term in has) / sum(weights.values())
 
 
 def _unit(vectors: Vectors) -> Vectors:
@@ -164,15 +152,3 @@ def _split(candidates: Sequence[Section]) -> list[tuple[str, ...]]:
         room -= len(found)
         split.append(found)
     return split
-
-
-def _fitting(texts: Sequence[str], embedder: Embedder) -> list[str]:
-    """The texts, halved until the embedder takes them."""
-    fitting = list(texts)
-    over = list(range(len(texts)))
-    while over:
-        counts = embedder.count_tokens([fitting[index] for index in over])
-        over = [index for index, count in zip(over, counts, strict=True) if count > embedder.max_tokens]
-        for index in over:
-            fitting[index] = fitting[index][: len(fitting[index]) // 2]
-    return fitting

@@ -60,7 +60,7 @@ def met(nearest: float) -> Meeting:
 
 def reading(question: str, *, key: str, score: float, nearest: float | None = None) -> Reading:
     meeting = None if nearest is None else met(nearest)
-    return Reading(Section(0, key, question, "A tool.", score), score, 0.5, meeting, meeting)
+    return Reading(Section(0, key, question, "A tool.", score), score, meeting, meeting)
 
 
 @pytest.mark.parametrize("name", ["likeness", "weakest", "lead"])

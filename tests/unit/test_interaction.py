@@ -21,14 +21,19 @@ CORPUS = CorpusStatistics.from_texts(["spot training", "spot price", "spot", "tr
 class OneAxisAWord:
     """Gives each word its own direction, so that cosines are 0 or 1; counts what it is asked for."""
 
+    max_tokens = 70
+
     def __init__(self) -> None:
         self.asked: list[str] = []
+
+    def count_tokens(self, texts: list[str]) -> npt.NDArray[np.int32]:
+        return np.array([len(text.split()) for text in texts], np.int32)
 
     def token_vectors(self, texts: list[str]) -> list[TokenVectors]:
         self.asked += texts
         found = []
         for text in texts:
-            tokens = text.replace("?", " ?").split()
+            tokens = [token for token in text.replace("?", " ?").split() if token in AXES]
             spans, at = [], 0
             for token in tokens:
                 at = text.index(token, at)
@@ -96,6 +101,11 @@ def test_texts_are_embedded_once_and_the_oldest_are_forgotten() -> None:
     interaction.meet("how", [["spot training"], ["price"]], CORPUS)
     assert embedder.asked.count("spot training") == 1
     assert embedder.asked.count("price") == 2
+
+
+def test_of_a_text_over_the_limit_the_beginning_counts() -> None:
+    [meeting] = meet("spot gpu", "spot " * 128 + "gpu")
+    assert meeting.by_word == {"spot": 1.0, "gpu": 0.0}
 
 
 def test_an_embedder_without_token_vectors_compares_nothing() -> None:
