@@ -20,8 +20,13 @@ SPOT = "Which instances can I use with Managed Spot Training in SageMaker?"
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterator[CommandLine]:
-    """All-MiniLM-L6-v2 in a server of its own; answers are quoted, which spares the tests a slow language model."""
-    settings = {"RAGWRIGHT_MODEL_CACHE": str(model_cache), "RAGWRIGHT_GENERATION__ENDPOINT": "none"}
+    """All-MiniLM-L6-v2 in a server of its own; what takes long and says nothing about the gate is switched off."""
+    settings = {
+        "RAGWRIGHT_MODEL_CACHE": str(model_cache),
+        "RAGWRIGHT_GENERATION__ENDPOINT": "none",
+        "RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "0",
+        "RAGWRIGHT_ANSWERING__LATE_INTERACTION": "false",
+    }
     shell = CommandLine(tmp_path_factory.mktemp("gate"), settings)
     yield shell
     shell.run("endpoints", "down", "--json")
