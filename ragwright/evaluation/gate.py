@@ -246,7 +246,10 @@ def _sentences(check: Check, settings: GateSettings) -> list[str]:
     )
     if not _reaches(check, metric):
         limit = "at least" if metric.rising else "at most"
-        said.append(f"{metric.title}: {percent(check.candidate)}, {limit} {percent(check.floor)} is asked{few}")
+        said.append(
+            f"{metric.title}: {percent(check.candidate)}, {limit} {percent(check.floor)} is asked "
+            f"(gate.floors.{check.name}){few}"
+        )
     if check.compared and _lost(check) and (check.chance is None or check.chance <= 1 - settings.confidence):
         shown = check.chance is not None and check.chance <= _shared(settings).chance
         said.append(

@@ -238,7 +238,7 @@ def test_floors_hold_without_a_live_generation(hows: list[str], reason: str) -> 
 
 
 def test_a_floor_that_is_just_reached_holds() -> None:
-    verdict = judge(half_and_half([RIGHT, RIGHT, WRONG, WRONG] * 10), None, GateSettings())
+    verdict = judge(half_and_half([RIGHT, RIGHT, WRONG, WRONG, WRONG] * 8), None, GateSettings())
     assert verdict.verdict == "passed"
     assert "reaches every floor on 40 questions; there is no live generation" in verdict.reason
 
