@@ -17,7 +17,8 @@ Whether to try again is a property of the error, decided here and read in one pl
         |-- ModelError            a model's files cannot be had or are not what they should be
         |-- EndpointError         an endpoint failed to start, died or is not there
         |-- RequestRejected       the other side says the request is wrong (400, 401, 403, 404, 422)
-        |   `-- PayloadTooLarge   413: send less at once
+        |   |-- PayloadTooLarge   413: send less at once
+        |   `-- NoSuchOperation   404, 405: it does nothing of the kind
         |-- StoreError            the vector store refused or lost something
         |-- CatalogError          the index's catalog is damaged or missing something
         |   |-- PublishConflict   another writer published first; nothing was changed
@@ -141,6 +142,10 @@ class EndpointError(PermanentError):
 
 class RequestRejected(PermanentError):
     """The other side says the request is wrong."""
+
+
+class NoSuchOperation(RequestRejected):
+    """The other side does nothing of the kind."""
 
 
 class PayloadTooLarge(RequestRejected):

@@ -21,6 +21,7 @@ from ragwright.errors import (
     BadReply,
     ConfigurationError,
     EndpointError,
+    NoSuchOperation,
     PayloadTooLarge,
     RagwrightError,
     RequestRejected,
@@ -132,9 +133,7 @@ class EndpointEmbedder:
                 batches, self._pool.map(lambda batch: self._ask_tokens(texts, tokens, batch), batches), strict=True
             ):
                 found |= zip(batch.tolist(), vectors, strict=True)
-        except RequestRejected as error:
-            if isinstance(error, PayloadTooLarge):
-                raise
+        except NoSuchOperation as error:
             log.info("%s gives no token vectors; answers do without: %s", self._place, error)
             self._gives_tokens = False
             return None

@@ -79,8 +79,8 @@ class Endpoint(Protocol):
     with `retry_after`), `PayloadTooLarge` (413), `RequestRejected` (other 4xx, with the server's reason), `Unavailable`
     (refused, reset, 5xx), `TimedOut`, or `BadReply` (not JSON). No error carries the token.
 
-    `operation` names another route of the same server, beside the one that the contract means; `RequestRejected` where
-    there is none.
+    `operation` names another route of the same server, beside the one that the contract means; `NoSuchOperation`
+    where there is none.
     """
 
     name: str

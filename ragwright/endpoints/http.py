@@ -20,6 +20,7 @@ from ragwright.endpoints import Contract
 from ragwright.errors import (
     BadReply,
     ConfigurationError,
+    NoSuchOperation,
     PayloadTooLarge,
     RequestRejected,
     Throttled,
@@ -153,19 +154,22 @@ class HttpEndpoint:
 
     def _refusal(self, status: int, headers: httpx.Headers, reason: str) -> RequestRejected | TransientError:
         said = f"{status}: {reason}"
-        if status == 429:
-            return Throttled(said, place=self._place, retry_after=_retry_after(headers))
-        if status == 413:
-            return PayloadTooLarge(said, place=self._place, hint="Send less at once.")
-        if status in (401, 403):
-            return RequestRejected(said, place=self._place, hint="Check the endpoint's key.")
+        match status:
+            case 429:
+                return Throttled(said, place=self._place, retry_after=_retry_after(headers))
+            case 413:
+                return PayloadTooLarge(said, place=self._place, hint="Send less at once.")
+            case 404 | 405:
+                return NoSuchOperation(said, place=self._place, hint="Check its URL and contract.")
+        if status >= 500:
+            error = Unavailable(said, place=self._place)
+            error.retry_after = _retry_after(headers)
+            return error
         if status < 400:
-            return RequestRejected(f"{said} (redirects are not followed)", place=self._place, hint="Check its URL.")
-        if status < 500:
-            return RequestRejected(said, place=self._place)
-        error = Unavailable(said, place=self._place)
-        error.retry_after = _retry_after(headers)
-        return error
+            said, hint = f"{said} (redirects are not followed)", "Check its URL."
+        else:
+            hint = "Check the endpoint's key." if status in (401, 403) else ""
+        return RequestRejected(said, place=self._place, hint=hint)
 
     def _reason(self, body: bytes) -> str:
         """What the server says: `{"error": ...}`, `{"message": ...}`, `{"detail": ...}` or plain text."""

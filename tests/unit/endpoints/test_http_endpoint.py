@@ -21,6 +21,7 @@ from ragwright.endpoints.http import HttpEndpoint
 from ragwright.errors import (
     BadReply,
     ConfigurationError,
+    NoSuchOperation,
     PayloadTooLarge,
     RagwrightError,
     RequestRejected,
@@ -116,7 +117,8 @@ def test_without_a_token_none_is_sent(server: Server) -> None:
         (400, RequestRejected),
         (401, RequestRejected),
         (403, RequestRejected),
-        (404, RequestRejected),
+        (404, NoSuchOperation),
+        (405, NoSuchOperation),
         (408, RequestRejected),
         (413, PayloadTooLarge),
         (422, RequestRejected),
