@@ -117,9 +117,11 @@ def open_answerer(settings: Settings, *, generation: int | None = None) -> Itera
             stack.enter_context(generator)
         catalog = stack.enter_context(open_catalog(settings))
         store = stack.enter_context(open_store(settings.store_spec))
-        reader = WithoutHidden(IndexReader(catalog, store, embedder, generation=generation))
+        reader = IndexReader(
+            catalog, store, embedder, generation=generation, lexical=settings.answering.lexical_candidates
+        )
         yield Answerer(
-            reader,
+            WithoutHidden(reader),
             embedder,
             generator,
             settings.answering,

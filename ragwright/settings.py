@@ -126,6 +126,14 @@ class AnsweringSettings(Section):
     """From matches to an answer."""
 
     candidates: int = Field(20, ge=1, le=200, description="Sections retrieved, to be ranked by reading them.")
+    lexical_candidates: int = Field(
+        0,
+        ge=0,
+        le=200,
+        description="Sections retrieved by their words (BM25) and added to those. 0: none, because over five FAQs they "
+        "gained nothing on average once sections are ranked by late interaction; worth a try where questions name "
+        "rare products or codes. A process's first search reads the words of the whole FAQ.",
+    )
     top_k: int = Field(5, ge=1, le=100, description="Sections read closely: what an answer may rest on.")
     late_interaction: bool = Field(
         True,

@@ -95,6 +95,16 @@ class Vocabulary(dict[str, str]):
         found = self[word] = "" if word in STOPWORDS else stem(word)
         return found
 
+    def listed(self, text: str) -> list[str]:
+        """What `terms` finds: in order, repeats kept."""
+        if not text.isascii():
+            found = words(text)
+        else:
+            found = text.lower().translate(_ASCII_GAPS).split()
+            if "'" in text:
+                found = [piece for word in found for piece in (_WORD.findall(word) if "'" in word else (word,))]
+        return [term for term in map(self.__getitem__, found) if term]
+
     def terms(self, text: str) -> set[str]:
         """What `terms` finds, without order or repeats."""
         if not text.isascii():

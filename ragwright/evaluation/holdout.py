@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
+from itertools import compress
 
 from ragwright.answering import Retrieved, Retriever
 from ragwright.documents import Match
@@ -37,19 +38,21 @@ class WithoutHidden:
         self._retriever = retriever
 
     def search(self, question: str, k: int) -> Retrieved:
-        """The k best matches that are not hidden; fewer if there are fewer."""
+        """The k best matches that are not hidden, fewer if there are fewer; what was found beyond k stays beyond."""
         hidden = _HIDDEN.get()
         if not hidden:
             return self._retriever.search(question, k)
         wanted = k + len(hidden)
         while True:
             found = self._retriever.search(question, wanted)
-            kept = [match for match in found.matches if not is_named(hidden, match.row_key, match.question)]
+            shown = [not is_named(hidden, match.row_key, match.question) for match in found.matches]
+            kept = list(compress(found.matches[:wanted], shown))
             if len(kept) >= k or len(found.matches) < wanted:
                 break
             wanted *= 2
-        gone = [match for match in found.matches if is_named(hidden, match.row_key, match.question)]
-        return replace(found, matches=tuple(kept[:k]), statistics=_without(found.statistics, gone))
+        beyond = compress(found.matches[wanted:], shown[wanted:])
+        gone = [match for match, is_shown in zip(found.matches, shown, strict=True) if not is_shown]
+        return replace(found, matches=(*kept[:k], *beyond), statistics=_without(found.statistics, gone))
 
 
 def named(rows: Iterable[str]) -> frozenset[str]:

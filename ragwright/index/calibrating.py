@@ -44,7 +44,13 @@ def calibrate_candidate(
         return None
     made = read_calibration(attempt.catalog, attempt.generation) or _carried_over(attempt, settings)
     if made is None:
-        view = IndexReader(attempt.catalog, attempt.store, embedder, generation=attempt.generation)
+        view = IndexReader(
+            attempt.catalog,
+            attempt.store,
+            embedder,
+            generation=attempt.generation,
+            lexical=settings.lexical_candidates,
+        )
         reader = Reader(embedder, interaction=settings.late_interaction, closely=settings.top_k)
         questions = _drawn(attempt, settings.calibration_rows)
         made = calibrate(view, reader, questions, QUESTIONS, settings, records=attempt.plan.shown, progress=progress)

@@ -17,7 +17,7 @@ from ragwright.embedding import Embedder
 from ragwright.errors import CatalogError, FingerprintMismatch
 from ragwright.index.attempt import manifest_of, same_vectors
 from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder
-from ragwright.stores import VectorStore
+from ragwright.stores import VectorStore, nearest
 from ragwright.terms import CorpusStatistics
 
 
@@ -29,19 +29,27 @@ class IndexReader:
         store: Where its records are.
         embedder: Must be the one the index was made with.
         generation: To read instead of the live one; it needs no publishing, so that a candidate can be evaluated.
+        lexical: Sections that a search looks for by their words, beside those it looks for by meaning; 0: none.
     """
 
     def __init__(
-        self, catalog: Catalog, store: VectorStore, embedder: Embedder, *, generation: int | None = None
+        self,
+        catalog: Catalog,
+        store: VectorStore,
+        embedder: Embedder,
+        *,
+        generation: int | None = None,
+        lexical: int = 0,
     ) -> None:
         self._catalog, self._store, self._embedder, self._pinned = catalog, store, embedder, generation
+        self._lexical = lexical
         self._lock = threading.Lock()
         self._head: Head | None = None
         self._head_read_at = float("-inf")
         self._view: _View | None = None
 
     def search(self, question: str, k: int) -> Retrieved:
-        """The k sections nearest to a question.
+        """The k sections nearest to a question, then those that only its words find; scores are cosines throughout.
 
         Raises:
             CatalogError: Nothing is published yet.
@@ -52,6 +60,8 @@ class IndexReader:
         vector = self._embedder.embed([question], kind="query")[0]
         embedded = time.perf_counter()
         matches = self._store.query(view.space, vector, k=k, as_of=view.generation)
+        if self._lexical:
+            matches = [*matches, *self._by_words(view, question, vector, matches)]
         return Retrieved(
             generation=view.generation,
             matches=view.renumber(matches),
@@ -61,6 +71,20 @@ class IndexReader:
             embed_ms=(embedded - started) * 1000,
             search_ms=(time.perf_counter() - embedded) * 1000,
         )
+
+    def _by_words(
+        self, view: _View, question: str, vector: npt.NDArray[np.float32], near: Sequence[Match]
+    ) -> list[Match]:
+        """Sections that share most words with a question and are not among the near ones; nearest first."""
+        known = {match.record_id for match in near}
+        found = self._store.search_text(view.space, question, k=self._lexical, as_of=view.generation)
+        far = {match.record_id: match for match in found if match.record_id not in known}
+        if not far:
+            return []
+        stored = self._store.fetch(view.space, list(far), columns=("record_id", "vector"))
+        cosines = nearest.cosines(stored["vector"], vector).tolist()
+        scored = [replace(far[name], score=s) for name, s in zip(stored["record_id"].to_pylist(), cosines, strict=True)]
+        return sorted(scored, key=lambda match: (-match.score, match.record_id))
 
     @property
     def generation(self) -> int:

@@ -60,6 +60,15 @@ class VectorStore(Protocol):
     def query(self, space: str, vector: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[Match]:
         """The k visible records nearest by cosine, best first (ties by record id). `vector` is float32 [dimension]."""
 
+    def search_text(self, space: str, text: str, *, k: int, as_of: int) -> list[Match]:
+        """The k visible records that share most words with a text, best first (ties by record id).
+
+        Ranks by BM25 over question and text together, in the words of `terms.terms`; `Match.score` is that figure,
+        above 0 and comparable within one call only. What is not visible counts nowhere: a generation's answer does not
+        depend on what else the space holds. Nothing in the text is syntax; one without content words, or with none
+        that a visible record has, finds nothing.
+        """
+
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """All records, or those visible at a generation, in batches of a few thousand, in any order.
 

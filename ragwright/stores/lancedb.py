@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from ragwright.documents import Match, records_schema
 from ragwright.errors import RagwrightError, StorageFull, StoreError, Unavailable, is_disk_full
-from ragwright.stores import limits, nearest, visibility
+from ragwright.stores import limits, on_disk, visibility, words
 from ragwright.stores.commits import despite_conflicts, exclusive
 from ragwright.stores.snapshot import RowsMoved, Snapshot
 
@@ -127,9 +127,23 @@ class LanceDBStore:
         def search(table: Any) -> list[Match]:
             dimension = self._dimension(table)
             query = limits.check_query(vector, k, dimension, place=self._place(space))
-            if table.count_rows() * dimension * 4 <= self._snapshot_bytes:
+            if self._fits(table):
                 return self._snapshot(space, table).query(query, k=k, as_of=as_of)
-            return _search_on_disk(table, query, k=k, as_of=as_of)
+            return on_disk.query(table, query, k=k, as_of=as_of)
+
+        return self._read(space, search)
+
+    def search_text(self, space: str, text: str, *, k: int, as_of: int) -> list[Match]:
+        """See `VectorStore`. The first search reads the words of the whole space; a large space is read every time."""
+        limits.check_count(k, place=self._place(space))
+        wanted = words.asked(text)
+
+        def search(table: Any) -> list[Match]:
+            if not wanted:
+                return []
+            if self._fits(table):
+                return self._snapshot(space, table).search_text(wanted, k=k, as_of=as_of)
+            return on_disk.search_text(table, wanted, k=k, as_of=as_of)
 
         return self._read(space, search)
 
@@ -137,7 +151,7 @@ class LanceDBStore:
         """See `VectorStore`. All batches are of one version of the table, whatever is written meanwhile."""
         table = self._latest(space)
         layout = limits.check_columns(columns, self._dimension(table), place=self._place(space))
-        return self._stream(space, table, layout, None if as_of is None else _visible_at(as_of))
+        return self._stream(space, table, layout, None if as_of is None else on_disk.visible_at(as_of))
 
     def wait_visible(
         self, space: str, *, present: Sequence[str] = (), absent: Sequence[str] = (), timeout: float = 60
@@ -278,6 +292,9 @@ class LanceDBStore:
             for batch in reading.to_batches(batch_size=_SCAN_ROWS):
                 yield batch.select(layout.names).cast(layout)
 
+    def _fits(self, table: Any) -> bool:
+        return int(table.count_rows()) * self._dimension(table) * 4 <= self._snapshot_bytes
+
     def _snapshot(self, space: str, table: Any) -> Snapshot:
         with self._lock:
             key = (table.schema.metadata[_INCARNATION], int(table.version))
@@ -335,14 +352,6 @@ class LanceDBStore:
             ) from error
 
 
-def _search_on_disk(table: Any, query: nearest.Floats, *, k: int, as_of: int) -> list[Match]:
-    columns = records_schema(len(query)).names
-    search = table.search(query, vector_column_name="vector").distance_type("cosine").select([*columns, "_distance"])
-    # A few more than asked for, so that ties at the edge are settled by record id and not by LanceDB's order.
-    found = search.where(_visible_at(as_of), prefilter=True).limit(k + 16).to_arrow()
-    return nearest.ranked(found.select(columns), query, k)
-
-
 def _update_died(table: Any, *, where: str, died: int) -> None:
     table.update(where=where, values={"died": died})
 
@@ -355,10 +364,6 @@ def _one_of(record_ids: Sequence[str]) -> str:
     # In SQL a quote inside quotes is doubled, and nothing else is special.
     quoted = ",".join("'" + record_id.replace("'", "''") + "'" for record_id in record_ids)
     return f"record_id IN ({quoted})"
-
-
-def _visible_at(as_of: int) -> str:
-    return f"born <= {int(as_of)} AND died > {int(as_of)}"
 
 
 def _said(error: BaseException) -> str:

@@ -61,9 +61,14 @@ def check_query(vector: npt.NDArray[np.float32], k: int, dimension: int, *, plac
         )
     if not np.isfinite(vector).all():
         raise StoreError("the query vector has values that are not finite.", place=place)
-    if k < 1:
-        raise StoreError(f"cannot look for the {k} nearest records.", place=place, hint="Ask for at least one.")
+    check_count(k, place=place)
     return vector
+
+
+def check_count(k: int, *, place: str) -> None:
+    """Refuse to look for no records, or fewer."""
+    if k < 1:
+        raise StoreError(f"cannot look for the {k} best records.", place=place, hint="Ask for at least one.")
 
 
 def check_columns(columns: Sequence[str], dimension: int, *, place: str) -> pa.Schema:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.documents import Match, records_schema
-from ragwright.stores import limits, nearest, visibility
+from ragwright.stores import limits, nearest, visibility, words
 
 _SCAN_ROWS = 8_192
 _shared: dict[str, MemoryStore] = {}
@@ -36,6 +36,14 @@ class _State:
     @cached_property
     def lengths(self) -> nearest.Floats:
         return nearest.lengths(self.vectors)
+
+    @cached_property
+    def postings(self) -> words.Postings:
+        return words.Postings.of(words.texts(self.records))
+
+    def visible(self, as_of: int) -> npt.NDArray[np.bool_]:
+        seen: npt.NDArray[np.bool_] = visibility.visible_at(self.records, as_of).to_numpy(zero_copy_only=False)
+        return seen
 
 
 class MemoryStore:
@@ -104,9 +112,20 @@ class MemoryStore:
         """See `VectorStore`."""
         state = self._state(space)
         query = limits.check_query(vector, k, state.dimension, place=f"{self._place}/{space}")
-        visible = np.flatnonzero(visibility.visible_at(state.records, as_of).to_numpy(zero_copy_only=False))
+        visible = np.flatnonzero(state.visible(as_of))
         scores = nearest.similarities(state.vectors, state.lengths, query)[visible]
         return nearest.ranked(state.records.take(visible[nearest.candidates(scores, k)]), query, k)
+
+    def search_text(self, space: str, text: str, *, k: int, as_of: int) -> list[Match]:
+        """See `VectorStore`."""
+        state = self._state(space)
+        limits.check_count(k, place=f"{self._place}/{space}")
+        wanted = words.asked(text)
+        if not wanted:
+            return []
+        scores = words.scores([state.postings], state.visible(as_of), wanted)
+        sharing = words.candidates(scores, k)
+        return words.ranked(state.records.drop_columns(["vector"]).take(sharing), scores[sharing], k)
 
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """See `VectorStore`."""

@@ -44,17 +44,24 @@ def candidates(scores: Floats, k: int) -> npt.NDArray[np.int64]:
 
 def ranked(records: pa.Table, query: Floats, k: int) -> list[Match]:
     """The k best of few candidate records (with vectors): by score in double precision, then by record id."""
-    vectors = matrix(records["vector"], len(query)).astype(np.float64)
-    target = query.astype(np.float64)
-    # Row-wise sums, not a matrix product: equal rows must get equal scores wherever they stand.
-    scale = np.sqrt((vectors * vectors).sum(axis=1) * (target * target).sum())
-    scores = np.divide((vectors * target).sum(axis=1), scale, out=np.zeros(len(vectors)), where=scale > 0)
-    scores = np.clip(np.round(scores, _DIGITS), -1.0, 1.0)
+    scores = cosines(records["vector"], query)
     order = np.lexsort((np.array(records["record_id"].to_pylist(), dtype=object), -scores))[:k]
     rows = records.drop_columns(["vector"]).take(order).to_pylist()
-    return [_match(row, float(score)) for row, score in zip(rows, scores[order], strict=True)]
+    return [match(row, float(score)) for row, score in zip(rows, scores[order], strict=True)]
 
 
-def _match(row: dict[str, object], score: float) -> Match:
+def cosines(vectors: pa.Array | pa.ChunkedArray, query: Floats) -> npt.NDArray[np.float64]:
+    """The scores of a column of vectors as `ranked` gives them, float64 [n]; 0 where either has no direction."""
+    rows = matrix(vectors, len(query)).astype(np.float64)
+    target = query.astype(np.float64)
+    # Row-wise sums, not a matrix product: equal rows must get equal scores wherever they stand.
+    scale = np.sqrt((rows * rows).sum(axis=1) * (target * target).sum())
+    scores = np.divide((rows * target).sum(axis=1), scale, out=np.zeros(len(rows)), where=scale > 0)
+    rounded: npt.NDArray[np.float64] = np.clip(np.round(scores, _DIGITS), -1.0, 1.0)
+    return rounded
+
+
+def match(row: dict[str, object], score: float) -> Match:
+    """A record as a query's answer has it."""
     fields = {name: row[name] for name in Match.__dataclass_fields__ if name not in ("score", "metadata")}
     return Match(**fields, score=score, metadata=json.loads(str(row["metadata"]) or "{}"))  # type: ignore[arg-type]

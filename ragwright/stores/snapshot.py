@@ -1,13 +1,18 @@
-"""The vectors of one version of a LanceDB table in memory, searched exactly and brought up to date by what changed.
+"""One version of a LanceDB table in memory, searched exactly and brought up to date by what changed.
 
 LanceDB searches 100,000 records with a visibility filter in hundreds of milliseconds, this in about ten. A row of a
 LanceDB table never changes at its address: replacing or marking a record writes a new row elsewhere. So the addresses
 (`_rowid`) that two versions share need not be read again, and only `born` and `died` decide who sees them.
+
+Vectors are read at once, words when the first search asks for them (docs/decisions/0012 says why LanceDB's own
+full-text index is not used).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.documents import Match, records_schema
-from ragwright.stores import nearest
+from ragwright.stores import nearest, words
 
 _BATCH_ROWS = 8_192
 _MOST_BLOCKS = 32
+_SHOWN = [name for name in records_schema(1).names if name != "vector"]
 _NEVER = np.iinfo(np.int64).min  # as `died` of a row that is gone: no generation sees it
 
 Integers = npt.NDArray[np.int64]
@@ -30,10 +36,12 @@ class RowsMoved(Exception):
     """Rows of the snapshot's version are no longer on disk: the table was compacted and swept since."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     vectors: nearest.Floats
     lengths: nearest.Floats
+    postings: words.Postings | None = None  # once a search has asked for them; of the rows there were then
+    reading: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def of(cls, vectors: nearest.Floats) -> _Block:
@@ -42,7 +50,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything a query needs except the records' text, which is read for the few that are found.
+    """Everything a search needs except the records as they are shown, which are read for the few that are found.
 
     Attributes:
         table: A handle pinned to the snapshot's version.
@@ -50,7 +58,7 @@ class Snapshot:
         rows: Addresses, uint64 [n], in the order of the blocks.
         born: First generation that sees the row, int64 [n].
         died: First generation that no longer does, int64 [n].
-        blocks: The vectors, in runs; one for each time the snapshot was brought up to date.
+        blocks: Vectors and words, in runs; one for each time the snapshot was brought up to date. Snapshots share them.
     """
 
     table: Any
@@ -119,9 +127,59 @@ class Snapshot:
         found = _take(self.table, self.rows[chosen], records_schema(self.dimension).names)
         return nearest.ranked(found, vector, k)
 
+    def search_text(self, wanted: Sequence[str], *, k: int, as_of: int) -> list[Match]:
+        """The k rows that share most of the terms `wanted`, among those that generation `as_of` sees.
+
+        Raises:
+            RowsMoved: As `query`.
+        """
+        visible = (self.born <= as_of) & (as_of < self.died)
+        scores = words.scores(self._postings(visible), visible, wanted)
+        sharing = words.candidates(scores, k)
+        return read_ranked(self.table, self.rows[sharing], scores[sharing], k)
+
+    def _postings(self, visible: npt.NDArray[np.bool_]) -> list[words.Postings]:
+        """Of every block; read where no search has asked for them yet."""
+        found: list[words.Postings] = []
+        start = 0
+        for block in self.blocks:
+            here = slice(start, start + len(block.vectors))
+            start = here.stop
+            with block.reading:
+                postings = block.postings = block.postings or words.Postings.of(self._texts(here))
+            if (postings.lengths[visible[here]] < 0).any():
+                raise RowsMoved  # a newer snapshot read the words, without rows that have gone since this one
+            found.append(postings)
+        return found
+
+    def _texts(self, here: slice) -> Iterator[str | None]:
+        """What is searched of a run of rows; None for those that are gone."""
+        for start in range(here.start, here.stop, _BATCH_ROWS):
+            batch = slice(start, min(start + _BATCH_ROWS, here.stop))
+            there = self.rows[batch][self.died[batch] != _NEVER]
+            found = _take(self.table, there, list(words.FIELDS)) if len(there) else None
+            if found is None:
+                yield from [None] * (batch.stop - batch.start)
+            else:
+                at = pc.index_in(pa.array(self.rows[batch]), value_set=found["_rowid"].combine_chunks())
+                yield from words.texts(found.take(at))
+
     @cached_property
     def _row_index(self) -> pa.Array:
         return pa.array(self.rows)
+
+
+def read_ranked(table: Any, rows: npt.NDArray[np.uint64], scores: words.Floats, k: int) -> list[Match]:
+    """The k best of few rows, whose addresses and scores are given.
+
+    Raises:
+        RowsMoved: They are not all there.
+    """
+    if not len(rows):
+        return []
+    found = _take(table, rows, _SHOWN)
+    at = pc.index_in(found["_rowid"], value_set=pa.array(rows)).to_numpy()
+    return words.ranked(found, scores[at], k)
 
 
 def _take(table: Any, rows: npt.NDArray[np.uint64], columns: list[str]) -> pa.Table:

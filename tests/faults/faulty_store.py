@@ -48,6 +48,9 @@ class FaultyStore:
     def query(self, space: str, vector: Any, *, k: int, as_of: int) -> Any:
         return self._look(partial(self._store.query, space, vector, k=k, as_of=as_of))
 
+    def search_text(self, space: str, text: str, *, k: int, as_of: int) -> Any:
+        return self._look(partial(self._store.search_text, space, text, k=k, as_of=as_of))
+
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         return self._look(partial(self._store.scan, space, as_of=as_of, columns=columns))
 
@@ -130,6 +133,10 @@ class LaggingStore(MemoryStore):
     def query(self, space: str, vector: Any, *, k: int, as_of: int) -> Any:
         self._land()
         return self._shown.query(space, vector, k=k, as_of=as_of)
+
+    def search_text(self, space: str, text: str, *, k: int, as_of: int) -> Any:
+        self._land()
+        return self._shown.search_text(space, text, k=k, as_of=as_of)
 
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         self._land()
