@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow.compute as pc
 
 from ragwright.abstention import Calibration
 from ragwright.calibration import calibrate
-from ragwright.embedding import Embedder
+from ragwright.embedding import Embedder, Kind, TokenVectors, Vectors
 from ragwright.evaluation.everyday import QUESTIONS
 from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import Catalog, folder
@@ -20,6 +25,7 @@ from ragwright.settings import AnsweringSettings
 
 # Share of the records that may change before a calibration is made anew, so that its cost follows the change.
 _STALE = 0.1
+_LEAST_UNRELATED = 10
 
 
 def calibrate_candidate(
@@ -44,16 +50,18 @@ def calibrate_candidate(
         return None
     made = read_calibration(attempt.catalog, attempt.generation) or _carried_over(attempt, settings)
     if made is None:
+        questions = _drawn(attempt, settings.calibration_rows)
+        unrelated = QUESTIONS[: max(len(questions), _LEAST_UNRELATED)]
+        prepared = _Prepared(embedder, [*(question for _, question in questions), *unrelated])
         view = IndexReader(
             attempt.catalog,
             attempt.store,
-            embedder,
+            prepared,
             generation=attempt.generation,
             lexical=settings.lexical_candidates,
         )
-        reader = Reader(embedder, interaction=settings.late_interaction, closely=settings.top_k)
-        questions = _drawn(attempt, settings.calibration_rows)
-        made = calibrate(view, reader, questions, QUESTIONS, settings, records=attempt.plan.shown, progress=progress)
+        reader = Reader(prepared, interaction=settings.late_interaction, closely=settings.top_k)
+        made = calibrate(view, reader, questions, unrelated, settings, records=attempt.plan.shown, progress=progress)
     attempt.catalog.write_json(_path(attempt.generation), made.model_dump(mode="json"))
     return made
 
@@ -90,6 +98,42 @@ def _drawn(attempt: Attempt, at_most: int) -> list[tuple[str, str]]:
     found = attempt.store.fetch(attempt.space, wanted, columns=["record_id", "row_key", "question"]).to_pylist()
     by_record = {record["record_id"]: (record["row_key"], record["question"]) for record in found}
     return [by_record[record] for record in wanted if record in by_record and by_record[record][1].strip()]
+
+
+class _Prepared:
+    """An embedder that has embedded certain questions beforehand, in as few requests as they fit into."""
+
+    def __init__(self, embedder: Embedder, questions: Sequence[str]) -> None:
+        self.fingerprint, self.max_tokens = embedder.fingerprint, embedder.max_tokens
+        self._embedder = embedder
+        self._queries = dict(zip(questions, embedder.embed(questions, kind="query"), strict=True))
+        self._tokens = dict(zip(questions, embedder.token_vectors(questions) or (), strict=False))
+
+    def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
+        """As the embedder; questions that were prepared cost nothing."""
+        if kind == "query" and texts and all(text in self._queries for text in texts):
+            return np.stack([self._queries[text] for text in texts])
+        return self._embedder.embed(texts, kind=kind)
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors] | None:
+        """As the embedder; questions that were prepared cost nothing."""
+        if texts and all(text in self._tokens for text in texts):
+            return [self._tokens[text] for text in texts]
+        return self._embedder.token_vectors(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
+        """As the embedder."""
+        return self._embedder.count_tokens(texts)
+
+    def close(self) -> None:
+        """Nothing of its own to give back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 def _path(generation: int) -> str:
