@@ -49,7 +49,7 @@ class LanceDBStore:
 
     Args:
         folder: Where the tables live; made by the first `ensure_space`.
-        snapshot_bytes: Memory for vectors, over all spaces.
+        snapshot_bytes: Memory for vectors, over all spaces; where words are searched for, about a third comes on top.
         lock_timeout: Seconds to wait for another writer before `Unavailable`.
     """
 

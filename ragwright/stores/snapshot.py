@@ -4,7 +4,7 @@ LanceDB searches 100,000 records with a visibility filter in hundreds of millise
 LanceDB table never changes at its address: replacing or marking a record writes a new row elsewhere. So the addresses
 (`_rowid`) that two versions share need not be read again, and only `born` and `died` decide who sees them.
 
-Vectors are read at once, words when the first search asks for them (docs/decisions/0012 says why LanceDB's own
+Vectors are read at once, words when the first search asks for them (docs/decisions/0013 says why LanceDB's own
 full-text index is not used).
 """
 

@@ -23,13 +23,15 @@ FIELDS = ("question", "text")
 _SATURATION = 1.2  # k1: how soon more of the same word adds nothing
 _LENGTH = 0.75  # b: how much a long text has to make up for
 
+_DIGITS = 9  # scores equal to so many decimals are a tie, whatever order the terms were summed in
+
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32]
 
 
 def asked(text: str) -> list[str]:
-    """The different terms of a text that is searched for, in one order, so that sums come out the same; may be none."""
-    return sorted(set(terms(text)))
+    """The different terms of a text that is searched for, in order; may be none."""
+    return list(dict.fromkeys(terms(text)))
 
 
 def texts(records: pa.Table | pa.RecordBatch) -> list[str | None]:
@@ -83,11 +85,6 @@ class Postings:
             counts=counts.astype(np.int32),
         )
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory that the numbers take; the terms come on top."""
-        return self.lengths.nbytes + self.starts.nbytes + self.holders.nbytes + self.counts.nbytes
-
     def having(self, term: str) -> tuple[Integers, Integers]:
         """Positions of the texts that have a term, and how often they have it."""
         place = self.places.get(term)
@@ -96,7 +93,7 @@ class Postings:
 
 
 def scores(runs: Sequence[Postings], visible: npt.NDArray[np.bool_], wanted: Sequence[str]) -> Floats:
-    """BM25 of each text of several runs in a row, float64 [n]; 0 of those that share nothing or are not visible.
+    """BM25 of each text of several runs in a row, float64 [n]; 0 for those that share nothing or are not visible.
 
     Texts that are not visible count nowhere: a generation's scores do not depend on what else the space holds. The
     weight of a term is Lucene's, `log(1 + (N - n + 0.5) / (n + 0.5))`, which is above 0 for a term that all texts have.
@@ -120,7 +117,8 @@ def scores(runs: Sequence[Postings], visible: npt.NDArray[np.bool_], wanted: Seq
         weight = math.log(1 + (there - len(positions) + 0.5) / (len(positions) + 0.5))
         dampened = _SATURATION * (1 - _LENGTH + _LENGTH * (lengths[positions] / mean))
         total[positions] += weight * (counts * (_SATURATION + 1) / (counts + dampened))
-    return total
+    rounded: Floats = np.round(total, _DIGITS)
+    return rounded
 
 
 def candidates(total: Floats, k: int) -> npt.NDArray[np.int64]:

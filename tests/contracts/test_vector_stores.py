@@ -6,9 +6,12 @@ An adapter joins with one more entry in `OPEN`: how to open a store of its own f
 from __future__ import annotations
 
 import json
+import math
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from ragwright.documents import FOREVER, records_schema
 from ragwright.errors import NotVisibleYet, StoreError
 from ragwright.stores import MAX_METADATA_BYTES, VectorStore, open_store
 from ragwright.stores.limits import metadata_json
+from ragwright.terms import terms
 
 OPEN: dict[str, Callable[[Path], VectorStore]] = {
     "memory": lambda folder: open_store(f"memory:{folder}"),
@@ -116,11 +120,25 @@ def test_a_name_that_some_store_could_not_hold_is_refused(store: VectorStore, na
         lambda store: store.delete("nowhere", ["a.1"]),
         lambda store: store.fetch("nowhere", ["a.1"]),
         lambda store: store.query("nowhere", vector_of("a"), k=1, as_of=1),
+        lambda store: store.search_text("nowhere", "text", k=1, as_of=1),
+        lambda store: store.search_text("nowhere", "", k=1, as_of=1),
         lambda store: list(store.scan("nowhere")),
         lambda store: store.wait_visible("nowhere", present=["a.1"], timeout=1),
         lambda store: store.optimise("nowhere"),
     ],
-    ids=["upsert", "mark", "mark-nothing", "delete", "fetch", "query", "scan", "wait_visible", "optimise"],
+    ids=[
+        "upsert",
+        "mark",
+        "mark-nothing",
+        "delete",
+        "fetch",
+        "query",
+        "search_text",
+        "search-nothing",
+        "scan",
+        "wait_visible",
+        "optimise",
+    ],
 )
 def test_an_unknown_space_is_an_error_that_names_it(store: VectorStore, call: Callable[[VectorStore], object]) -> None:
     with pytest.raises(StoreError, match="no space 'nowhere'"):
@@ -383,6 +401,144 @@ def test_a_large_scan_comes_in_batches(store: VectorStore, space: str) -> None:
     assert max(batch.num_rows for batch in batches) <= 10_000
 
 
+# Searches for words
+
+
+def make_texts(texts: dict[str, str | tuple[str, str]], **how: object) -> pa.Table:
+    """One record a text, or a question and text."""
+    records = make_records(list(texts), **how)
+    pairs = [text if isinstance(text, tuple) else ("", text) for text in texts.values()]
+    for name, column in zip(("question", "text"), zip(*pairs, strict=True), strict=True):
+        records = records.set_column(records.schema.get_field_index(name), name, pa.array(column))
+    return records
+
+
+def found_words(store: VectorStore, space: str, text: str, *, k: int = 9, as_of: int = 1) -> list[str]:
+    return [match.chunk_id for match in store.search_text(space, text, k=k, as_of=as_of)]
+
+
+SHELF = {
+    "spot": ("Can I use spot instances?", "Yes, all instances can train on spot capacity."),
+    "zanzibar": ("Where can I train?", "In every region, zanzibar included."),
+    "german": ("Wie wird verschlüsselt?", "Die Verschlüsselung übernimmt der Dienst."),
+    "chinese": ("支持机密计算吗?", "支持"),
+    "blank": ("", ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "finds"),
+    [
+        ("Is training in Zanzibar possible?", ["zanzibar", "spot"]),  # the rare word weighs more
+        ("instance", ["spot"]),
+        ("REGIONS", ["zanzibar"]),
+        ("capacity", ["spot"]),  # only in a text
+        ("use verschlüsselt", ["german"]),  # only in a question
+        ("密", ["chinese"]),
+        ("ｓｐｏｔ", ["spot"]),  # noqa: RUF001  (compatibility forms)
+    ],
+)
+def test_words_are_met_whatever_their_form_and_field(
+    store: VectorStore, space: str, text: str, finds: list[str]
+) -> None:
+    write(store, space, make_texts(SHELF))
+    assert found_words(store, space, text) == finds
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \n", "unheard", "what is the", '"AND (', "'", "*", "question:", "\x00", "-", "\ud800"]
+)
+def test_a_text_that_shares_no_word_finds_nothing(store: VectorStore, space: str, text: str) -> None:
+    assert store.search_text(space, text, k=3, as_of=1) == []
+    write(store, space, make_texts(SHELF))
+    assert store.search_text(space, text, k=3, as_of=1) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"zanzibar',
+        "zanzibar AND (",
+        "text:zanzibar",
+        "zanzibar~2^3 NOT",
+        "+zanzibar -unheard",
+        "zanzibar'; DROP TABLE x; --",
+        '{"match": {"text": "zanzibar"}}',
+        "zanzibar\x00☃",
+    ],
+)
+def test_nothing_in_a_text_is_syntax(store: VectorStore, space: str, text: str) -> None:
+    write(store, space, make_texts(SHELF))
+    assert found_words(store, space, text) == ["zanzibar"]
+
+
+def test_equal_texts_come_in_the_order_of_their_record_ids_wherever_the_cut_falls(
+    store: VectorStore, space: str
+) -> None:
+    chunks = [f"{n:02}" for n in range(40)]
+    for some in (chunks[20:], chunks[:20]):
+        write(store, space, make_texts(dict.fromkeys(some[::-1], "equal words")))
+    write(store, space, make_texts({"other": "other words", "better": "equal words, equal words"}))
+    for k in (2, 7, 40, 41):
+        assert found_words(store, space, "equal", k=k) == ["better", *chunks][:k]
+    scores = [match.score for match in store.search_text(space, "equal", k=99, as_of=1)]
+    assert len(scores) == 41
+    assert len(set(scores[1:])) == 1
+
+
+def test_what_is_not_visible_is_not_found_and_weighs_nothing(store: VectorStore, space: str) -> None:
+    write(store, space, make_texts(SHELF))
+    before = store.search_text(space, "training in zanzibar on spot", k=9, as_of=1)
+    assert [match.chunk_id for match in before] == ["spot", "zanzibar"]
+    write(store, space, make_texts({f"zanzibar {n}": "zanzibar " * 9 for n in range(30)}, born=2))
+    store.mark(space, ids(["zanzibar"]), 2)
+    assert store.search_text(space, "training in zanzibar on spot", k=9, as_of=1) == before
+    assert "zanzibar" not in found_words(store, space, "regions, zanzibar", k=99, as_of=2)
+    assert len(found_words(store, space, "zanzibar", k=99, as_of=2)) == 30
+    store.optimise(space)
+    assert store.search_text(space, "training in zanzibar on spot", k=9, as_of=1) == before
+
+
+def test_words_of_replaced_and_removed_records_are_gone(store: VectorStore, space: str) -> None:
+    write(store, space, make_texts(SHELF))
+    assert found_words(store, space, "zanzibar spot", k=1) == ["spot"]
+    write(store, space, make_texts({"zanzibar": "nowhere"}))
+    store.delete(space, ids(["spot"]))
+    store.wait_visible(space, absent=ids(["spot"]))
+    assert found_words(store, space, "zanzibar spot") == []
+    assert found_words(store, space, "nowhere") == ["zanzibar"]
+    store.mark(space, ids(["zanzibar"]), 1)
+    assert found_words(store, space, "nowhere") == []
+    store.mark(space, ids(["zanzibar"]), FOREVER)
+    assert found_words(store, space, "nowhere") == ["zanzibar"]
+
+
+def test_a_match_by_words_carries_the_whole_record(store: VectorStore, space: str) -> None:
+    write(store, space, make_records(["a", "b"]))
+    near = {match.record_id: match for match in store.query(space, vector_of("b"), k=2, as_of=1)}
+    found = store.search_text(space, "edition of b", k=2, as_of=1)
+    assert [match.chunk_id for match in found] == ["b", "a"]
+    assert all(match.score > 0 for match in found)
+    assert [replace(match, score=near[match.record_id].score) for match in found] == [near["b.1"], near["a.1"]]
+
+
+def test_looking_for_no_words_at_all_is_refused(store: VectorStore, space: str) -> None:
+    with pytest.raises(StoreError, match="at least one"):
+        store.search_text(space, "text", k=0, as_of=1)
+
+
+def test_words_are_found_quickly_among_20000_records(store: VectorStore, space: str) -> None:
+    rare = [f"{n:05}" for n in range(20_000)]
+    vectors = [[1.0] * DIMENSION] * len(rare)
+    write(store, space, make_texts({n: f"All instances of kind {n} have it. " * 8 for n in rare}, vectors=vectors))
+    assert found_words(store, space, "instances of kind 07777", k=2) == ["07777", "00000"]
+    store.mark(space, ids(["00000"]), 2)
+    started = time.perf_counter()
+    for n in rare[7_000:7_010]:
+        assert found_words(store, space, f"instances of kind {n}", k=2, as_of=2) == [n, "00001"]
+    assert time.perf_counter() - started < 10, "about 0.3 s where nothing else runs"
+
+
 # Visibility
 
 
@@ -449,6 +605,7 @@ STEPS = st.one_of(
     st.tuples(st.just("delete"), CHUNKS, GENERATIONS),
     st.tuples(st.just("optimise")),
     st.tuples(st.just("query"), GENERATIONS, st.integers(1, 6)),
+    st.tuples(st.just("search_text"), GENERATIONS, st.integers(1, 6), st.sampled_from(["edition c", "question: f d?"])),
 )
 
 
@@ -460,6 +617,25 @@ def expected_ranking(model: dict[str, dict], query: np.ndarray, k: int, as_of: i
             length = np.linalg.norm(vector) * np.linalg.norm(query)
             ranking.append((-round(float(vector @ query / length), 6) + 0.0 if length else 0.0, row["record_id"]))
     return [(record, -score) for score, record in sorted(ranking)[:k]]
+
+
+def expected_words(model: dict[str, dict], text: str, k: int, as_of: int) -> list[tuple[str, float]]:
+    """BM25 with k1 = 1.2 and b = 0.75, the slow way."""
+    texts = {
+        name: terms(f"{row['question']}\n{row['text']}")
+        for name, row in model.items()
+        if row["born"] <= as_of < row["died"]
+    }
+    mean = sum(map(len, texts.values())) / max(len(texts), 1)
+    scores = dict.fromkeys(texts, 0.0)
+    for term in set(terms(text)):
+        having = [name for name, found in texts.items() if term in found]
+        weight = math.log(1 + (len(texts) - len(having) + 0.5) / (len(having) + 0.5))
+        for name in having:
+            count = texts[name].count(term)
+            scores[name] += weight * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(texts[name]) / mean))
+    ranking = sorted((-round(score, 9), name) for name, score in scores.items() if score)
+    return [(name, -score) for score, name in ranking[:k]]
 
 
 def apply_step(store: VectorStore, space: str, model: dict[str, dict], step: Sequence) -> None:
@@ -484,6 +660,9 @@ def apply_step(store: VectorStore, space: str, model: dict[str, dict], step: Seq
             query = np.float32([1.0, 0.25, *[0.0] * (DIMENSION - 2)])
             found = [(m.record_id, round(m.score, 6)) for m in store.query(space, query, k=k, as_of=as_of)]
             assert found == expected_ranking(model, query, k, as_of)
+        case ("search_text", as_of, k, text):
+            found = [(m.record_id, round(m.score, 9)) for m in store.search_text(space, text, k=k, as_of=as_of)]
+            assert found == expected_words(model, text, k, as_of)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -500,5 +679,6 @@ def test_any_sequence_of_writes_shows_what_a_dict_would(store: VectorStore, step
             visible = {name for name, row in model.items() if row["born"] <= as_of < row["died"]}
             assert shown(store, space, as_of=as_of) == visible
             apply_step(store, space, model, ("query", as_of, 4))
+            apply_step(store, space, model, ("search_text", as_of, 4, "text of b or e"))
     finally:
         store.drop_space(space)

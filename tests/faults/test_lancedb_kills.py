@@ -59,6 +59,8 @@ def test_a_killed_writer_leaves_whole_records_and_no_litter(tmp_path: Path, monk
         edition = edition_of(found[0], DIMENSION) + 1
         matches = LanceDBStore(tmp_path).query(SPACE, found[5]["vector"], k=1, as_of=1)
         assert [match.record_id for match in matches] == [found[5]["record_id"]]
+        matches = LanceDBStore(tmp_path).search_text(SPACE, found[5]["question"], k=1, as_of=1)
+        assert [match.record_id for match in matches] == [found[5]["record_id"]]
     # The next writer is not kept out by the dead one's lock, and what that left half-done goes.
     store.upsert(SPACE, make_records(CHUNKS, edition=9_999, dimension=DIMENSION))
     monkeypatch.setattr(adapter, "_KEEP_VERSIONS", timedelta(milliseconds=1))
@@ -110,6 +112,8 @@ def test_readers_see_each_generation_whole_while_another_process_writes(tmp_path
                 ]
                 assert len(scanned) == 40
                 assert set(scanned) == promised
+                by_words = [match.chunk_id for match in store.search_text(SPACE, "text", k=99, as_of=live)]
+                assert by_words == sorted(promised)  # all have the word once: a tie, and no other generation's words
                 checked += 1
             live = int(line)
     assert (writer.returncode, live, checked) == (0, 16, 45)

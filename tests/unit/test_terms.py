@@ -107,3 +107,4 @@ _TEXTS = st.text(_LETTERS) | st.sampled_from(("isn't it's a's' 'tis", "a'b'c", "
 def test_a_vocabulary_finds_the_terms_of_each_text(texts: list[str]) -> None:
     vocabulary = Vocabulary()
     assert [vocabulary.terms(text) for text in texts] == [set(terms(text)) for text in texts]
+    assert [vocabulary.listed(text) for text in texts] == [terms(text) for text in texts]

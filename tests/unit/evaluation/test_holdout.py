@@ -58,6 +58,17 @@ def test_as_many_rows_are_found_however_many_are_hidden() -> None:
         assert rows(WithoutHidden(Shelf()).search("thing?", 3)) == []
 
 
+def test_what_is_found_beyond_the_number_asked_for_is_kept_beyond_it() -> None:
+    class Generous(Shelf):
+        def search(self, question: str, k: int) -> Retrieved:
+            return super().search(question, k + 3)
+
+    assert rows(WithoutHidden(Generous()).search("thing?", 1)) == ["k0", "k0", "k1", "k1"]
+    with hiding(["k0"]):
+        # Of the two asked for nothing is left, so four are asked for; the fifth to the seventh are beyond.
+        assert rows(WithoutHidden(Generous()).search("thing?", 1)) == ["k1", "k2", "k2", "k3"]
+
+
 def test_the_words_of_a_hidden_row_are_not_counted() -> None:
     with hiding(["k2"]):
         found = WithoutHidden(Shelf()).search("thing?", 5)

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_records import DIMENSION, ids, make_records, vector_of
 
+from ragwright.stores import words
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
-from ragwright.stores.snapshot import Snapshot
+from ragwright.stores.snapshot import RowsMoved, Snapshot
 
 CHUNKS = [f"{n:04}" for n in range(600)]
 
@@ -49,10 +51,13 @@ def test_a_snapshot_follows_small_changes_without_reading_all_again(lance: Lance
         query = vector_of(f"query {turn}")
         for as_of in (1, turn - 1, turn):
             assert lance.query("s", query, k=9, as_of=as_of) == exact.query("s", query, k=9, as_of=as_of)
+            asked = f"Which edition is {turn - 1}, or of {some[0]}?"
+            assert lance.search_text("s", asked, k=9, as_of=as_of) == exact.search_text("s", asked, k=9, as_of=as_of)
         first = first or held(lance)
         if turn == 12:
             assert len(held(lance).blocks) > 1
             assert held(lance).blocks[0] is first.blocks[0]
+            assert held(lance).blocks[0].postings is first.blocks[0].postings is not None
     assert len(held(lance).blocks) <= 32
 
 
@@ -63,6 +68,29 @@ def test_a_query_after_compaction_finds_moved_rows(lance: LanceDBStore) -> None:
     lance.optimise("s")
     assert lance.query("s", vector_of("0042"), k=5, as_of=1) == before
     assert before[0].chunk_id == "0042"
+    assert lance.search_text("s", "question of 0042", k=1, as_of=1)[0].chunk_id == "0042"
+
+
+def test_words_that_a_newer_snapshot_read_are_not_used_for_rows_it_did_not_have(lance: LanceDBStore) -> None:
+    lance.upsert("s", make_records(CHUNKS))
+    lance.query("s", vector_of("0042"), k=1, as_of=1)
+    older = held(lance)
+    lance.mark("s", ids(["0042"]), 2)
+    assert lance.search_text("s", "0042", k=1, as_of=1)[0].chunk_id == "0042"
+    assert held(lance).blocks[0] is older.blocks[0]
+    with pytest.raises(RowsMoved):
+        older.search_text(["0042"], k=1, as_of=1)
+
+
+def test_words_are_read_once_whoever_asks_first(lance: LanceDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    lance.upsert("s", make_records(CHUNKS))
+    reads = []
+    read = words.texts
+    monkeypatch.setattr(words, "texts", lambda records: reads.append(len(records)) or read(records))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda chunk: lance.search_text("s", chunk, k=1, as_of=1), CHUNKS[:20]))
+    assert [matches[0].chunk_id for matches in found] == CHUNKS[:20]
+    assert sum(reads) == 600
 
 
 def test_marking_most_records_drops_the_waste(lance: LanceDBStore) -> None:
@@ -84,6 +112,10 @@ def test_a_table_over_the_memory_bound_is_searched_on_disk_with_the_same_result(
             query = vector_of(f"query {n}")
             found = frugal.query("s", query, k=10, as_of=as_of)
             assert found == exact.query("s", query, k=10, as_of=as_of)
+            asked = f"Which text is {CHUNKS[n]}?"
+            found = frugal.search_text("s", asked, k=10, as_of=as_of)
+            assert found == exact.search_text("s", asked, k=10, as_of=as_of)
+            assert len(found) == (10 if as_of else 0)
     assert not frugal._snapshots
 
 
