@@ -161,6 +161,7 @@ class Calibration(BaseModel):
     scales: dict[str, Scale] = Field(description="What held-out questions look like, by name of the evidence.")
     threshold: float = Field(ge=0, le=1, description="Least probability at which a question is answered.")
     candidates: int = Field(ge=1, description="Sections that were ranked.")
+    lexical_candidates: int = Field(0, ge=0, description="Sections beside them that were found by their words.")
     max_false_answer_rate: float = Field(ge=0, le=1, description="The operating point that was asked for.")
     false_answer_rate: float = Field(
         ge=0, le=1, description="At the threshold, held-out and unrelated questions alike."

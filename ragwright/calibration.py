@@ -24,6 +24,8 @@ from ragwright.settings import AnsweringSettings
 
 # A question this near to the one that is held out asks the same.
 _SAME_QUESTION = 0.9
+# Sections that are retrieved in place of those that are put aside.
+_ALIKE = 3
 # What is known of other corpora counts as much as so many questions of this one.
 _PRIOR_QUESTIONS = 20
 
@@ -70,6 +72,7 @@ def calibrate(
         scales=scales,
         threshold=threshold,
         candidates=settings.candidates,
+        lexical_candidates=settings.lexical_candidates,
         max_false_answer_rate=settings.max_false_answer_rate,
         false_answer_rate=_false_answers(chances, threshold),
         held_out=len(near_misses),
@@ -82,11 +85,11 @@ def _held_out(
     retriever: Retriever, reader: Reader, question: str, row_key: str, settings: AnsweringSettings
 ) -> Iterator[Evidence]:
     """The evidence on a question with its row put aside; none if nothing else is found."""
-    found = retriever.search(question, settings.candidates + 5)
+    found = retriever.search(question, settings.candidates + (_ALIKE if row_key else 0))
     left = _without(found, reader, row_key)
     if not left.matches:
         return
-    readings = reader.read(question, left.query_vector, sections(left.matches[: settings.candidates]), left.statistics)
+    readings = reader.read(question, left.query_vector, sections(left.matches), left.statistics)
     yield gather(question, readings, left.statistics)
 
 

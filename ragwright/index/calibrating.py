@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from ragwright.abstention import Calibration
+from ragwright.answering import Retrieved, Retriever
 from ragwright.calibration import calibrate
 from ragwright.embedding import Embedder, Kind, TokenVectors, Vectors
 from ragwright.evaluation.everyday import QUESTIONS
@@ -21,6 +22,7 @@ from ragwright.index.plan import Op
 from ragwright.index.reader import IndexReader
 from ragwright.progress import Progress, silent
 from ragwright.reading import Reader
+from ragwright.retry import RetryPolicy
 from ragwright.settings import AnsweringSettings
 
 # Share of the records that may change before a calibration is made anew, so that its cost follows the change.
@@ -60,8 +62,9 @@ def calibrate_candidate(
             generation=attempt.generation,
             lexical=settings.lexical_candidates,
         )
+        patient = _Patient(view, attempt.retry)
         reader = Reader(prepared, interaction=settings.late_interaction, closely=settings.top_k)
-        made = calibrate(view, reader, questions, unrelated, settings, records=attempt.plan.shown, progress=progress)
+        made = calibrate(patient, reader, questions, unrelated, settings, records=attempt.plan.shown, progress=progress)
     attempt.catalog.write_json(_path(attempt.generation), made.model_dump(mode="json"))
     return made
 
@@ -79,7 +82,7 @@ def _carried_over(attempt: Attempt, settings: AnsweringSettings) -> Calibration 
         found is None
         or attempt.catalog.begin_of(live).fingerprint != attempt.begin.fingerprint
         or found.max_false_answer_rate != settings.max_false_answer_rate
-        or found.candidates != settings.candidates
+        or (found.candidates, found.lexical_candidates) != (settings.candidates, settings.lexical_candidates)
         or found.by_word > settings.late_interaction
     ):
         return None
@@ -98,6 +101,17 @@ def _drawn(attempt: Attempt, at_most: int) -> list[tuple[str, str]]:
     found = attempt.store.fetch(attempt.space, wanted, columns=["record_id", "row_key", "question"]).to_pylist()
     by_record = {record["record_id"]: (record["row_key"], record["question"]) for record in found}
     return [by_record[record] for record in wanted if record in by_record and by_record[record][1].strip()]
+
+
+class _Patient:
+    """A retriever that asks again when what went wrong may pass: one of many questions must not cost the others."""
+
+    def __init__(self, retriever: Retriever, retry: RetryPolicy) -> None:
+        self._retriever, self._retry = retriever, retry
+
+    def search(self, question: str, k: int) -> Retrieved:
+        """As the retriever."""
+        return self._retry.call(lambda: self._retriever.search(question, k))
 
 
 class _Prepared:
