@@ -29,11 +29,11 @@ class Evidence:
     Attributes:
         section_similarity: Of the question and the nearest section.
         question_similarity: Of the question and the nearest question of the FAQ.
-        sentence_similarity: Of the question and the nearest sentence of an answer.
         lead: How far the most relevant section is ahead of the mean of the next five.
         coverage: Share of the question's words that the most relevant section has.
         unseen: Share of the question's words that no text of the corpus has.
         sections: How many sections were retrieved.
+        sentence_similarity: Of the question and the nearest sentence of an answer, where words were not compared.
         likeness: Mean, over the question's words, of the cosine with the nearest word of the most relevant section.
         weakest: The same for the two words that are met worst.
         unmet: Share of the question's words that nothing in the most relevant section comes near.
@@ -41,11 +41,11 @@ class Evidence:
 
     section_similarity: float = 0.0
     question_similarity: float = 0.0
-    sentence_similarity: float = 0.0
     lead: float = 0.0
     coverage: float = 0.0
     unseen: float = 0.0
     sections: int = 0
+    sentence_similarity: float | None = None
     likeness: float | None = None
     weakest: float | None = None
     unmet: float | None = None
@@ -203,7 +203,7 @@ def gather(question: str, readings: Sequence[Reading], statistics: CorpusStatist
     return Evidence(
         section_similarity=max(reading.section.score for reading in readings),
         question_similarity=max(reading.question_similarity for reading in readings),
-        sentence_similarity=max(reading.best_similarity for reading in readings),
+        sentence_similarity=None if met else max(reading.best_similarity for reading in readings),
         lead=best.relevance - sum(field) / len(field) if field else 0.0,
         coverage=_coverage(question, best.section, statistics),
         unseen=_unseen(question, statistics),

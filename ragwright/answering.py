@@ -189,6 +189,7 @@ class Answerer:
     def _compose(self, abstained: Answer, question: str, found: Retrieved, readings: Sequence[Reading]) -> Answer:
         """The answer to give in place of an abstention: the language model's as far as it stands, or a quote."""
         answered = replace(abstained, abstained=False)
+        readings = self._reader.read_closely(found.query_vector, readings)
         least = readings[0].relevance - self._settings.context_margin
         near = [reading for reading in readings[: self._settings.top_k] if reading.relevance >= least]
         packed = pack([reading.section for reading in near], self._settings.context_tokens, self._embedder.count_tokens)

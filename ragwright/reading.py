@@ -30,7 +30,7 @@ class Reading:
         meeting: How the section meets the question word by word; None where the embedder has no token vectors.
         question_meeting: The same for the section's own question.
         sentences: Sentences of the section's text, in order; the rest of a very long section is left unread. None of a
-            section that was only ranked.
+            section that was only ranked, as by `Reader.read` where words were compared.
         vectors: float32 [len(sentences), d], each of length one.
         similarities: float32 [len(sentences)], cosine of the asked question and each sentence.
     """
@@ -97,7 +97,15 @@ class Reader:
             for section, similarity, meeting in zip(candidates, similarities, meetings, strict=True)
         ]
         ranked.sort(key=lambda reading: -reading.relevance)
-        return [*self._read_closely(unit, ranked[: self._closely]), *ranked[self._closely :]]
+        # Words say whether the FAQ answers at all; without them sentences must.
+        return ranked if ranked[0].meeting else self.read_closely(query, ranked)
+
+    def read_closely(self, query: npt.NDArray[np.float32], ranked: Sequence[Reading]) -> list[Reading]:
+        """Read the sentences of the first sections as well; those that were read stay as they are."""
+        unit, first = _unit(query[np.newaxis])[0], ranked[: self._closely]
+        if any(reading.sentences for reading in first):
+            return list(ranked)
+        return [*self._with_sentences(unit, first), *ranked[self._closely :]]
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """float32 [n, d], rows of length one; of a text over the embedder's limit the beginning counts."""
@@ -125,7 +133,7 @@ class Reader:
             return [(None, None)] * len(candidates)
         return list(zip(met[: len(candidates)], met[len(candidates) :], strict=True))
 
-    def _read_closely(self, unit: npt.NDArray[np.float32], ranked: Sequence[Reading]) -> list[Reading]:
+    def _with_sentences(self, unit: npt.NDArray[np.float32], ranked: Sequence[Reading]) -> list[Reading]:
         split = _split([reading.section for reading in ranked])
         vectors = self.embed([sentence for found in split for sentence in found])
         read = []
