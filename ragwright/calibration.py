@@ -115,13 +115,16 @@ def _scale(values: Sequence[float], prior: Scale) -> Scale:
 
 
 def _threshold(chances: Sequence[Floats], most: float, *, prior: float) -> float:
-    """The least threshold at which no more than `most` would be answered falsely; few questions move it little."""
+    """The least threshold at which no more than `most` would be answered falsely; few questions move it little.
+
+    It is never below the prior: nothing is answered that the FAQ more likely leaves open.
+    """
     candidates = np.unique(np.concatenate([*chances, [1.0]]))
     kept = next((float(t) for t in candidates if _false_answers(chances, float(t)) <= most), 1.0)
     count = len(chances[0])
     share = count / (count + _PRIOR_QUESTIONS)
     odds = share * _log_odds(kept) + (1 - share) * _log_odds(prior)
-    return 1 / (1 + math.exp(-odds))
+    return max(1 / (1 + math.exp(-odds)), prior)
 
 
 def _false_answers(chances: Sequence[Floats], threshold: float) -> float:

@@ -141,7 +141,7 @@ class AnsweringSettings(Section):
         "a token.",
     )
     max_false_answer_rate: Share = Field(
-        0.25,
+        0.2,
         description="Share of near misses and unrelated questions, half and half, that may be answered when the "
         "answerability model is fitted; readers meet about a third of it (docs/evaluation.md).",
     )

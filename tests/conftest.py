@@ -14,6 +14,8 @@ def pytest_configure() -> None:
     """Let interrupts reach what tests start: a job in a shell's background would pass on that it ignores them."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Fitting the answerability model to as many rows as users do would take most of the tests' time.
+    os.environ.setdefault("RAGWRIGHT_ANSWERING__CALIBRATION_ROWS", "10")
     # How long an example takes depends on the machine; the first text of a fresh checkout takes seconds.
     settings.register_profile("ragwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("ragwright")

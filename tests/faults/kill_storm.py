@@ -172,7 +172,7 @@ class StormedIndex:
             "RAGWRIGHT_EMBEDDING__ENDPOINT": f"hashing:{DIMENSION}",
             "RAGWRIGHT_EMBEDDING__WRITE_BATCH": str(BATCH),
             "RAGWRIGHT_GENERATION__ENDPOINT": "none",
-            "RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "5",
+            "RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "0",  # it embeds questions, and here embedded texts are counted
         }
         command = [str(COMMAND), "reindex", "--source", str(self._source)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
