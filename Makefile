@@ -32,7 +32,7 @@ demo: $(VENV)/.base  ## run the main job on this machine, with no account
 	$(BIN)/ragwright demo
 
 test: $(VENV)/.dev  ## run the tests
-	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
 
 lint: $(VENV)/.dev  ## check style
 	$(BIN)/ruff check .
