@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -43,6 +44,8 @@ class LlamaModel:
         params.ui = False
         params.endpoint_slots = False
         params.n_threads_http = 2
+        # Its threads wait for one another after every step: where another program takes one's core, all stand still.
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, _usable_cores() - 1)
         params.cache_ram_mib = 0  # keeps earlier prompts, which are never used again: see cache_prompt below
         params.verbosity = 0  # the log must not hold texts
         try:
@@ -152,3 +155,7 @@ def _check_json(reply: GenerationReply) -> None:
         free = reply.finish_reason == "eos_token"
     if free:
         raise Refused(422, "Input validation error: Grammar error: the schema uses what this server cannot enforce")
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
