@@ -104,6 +104,7 @@ class StormedIndex:
             "home": str(self.home),
             "embedding": {"endpoint": f"hashing:{DIMENSION}", "write_batch": BATCH},
             "generation": {"endpoint": "none"},
+            "answering": {"calibration_rows": 0},  # it embeds questions, and here embedded texts are counted
         }
         self._runner, self._chance = runner, chance
         self._versions = Versions(place / "versions", rows=ROWS, chance=chance)
@@ -172,7 +173,7 @@ class StormedIndex:
             "RAGWRIGHT_EMBEDDING__ENDPOINT": f"hashing:{DIMENSION}",
             "RAGWRIGHT_EMBEDDING__WRITE_BATCH": str(BATCH),
             "RAGWRIGHT_GENERATION__ENDPOINT": "none",
-            "RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "0",  # it embeds questions, and here embedded texts are counted
+            "RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "0",
         }
         command = [str(COMMAND), "reindex", "--source", str(self._source)]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
