@@ -143,7 +143,7 @@ class AnsweringSettings(Section):
     max_false_answer_rate: Share = Field(
         0.2,
         description="Share of near misses and unrelated questions, half and half, that may be answered when the "
-        "answerability model is fitted; readers meet about a third of it (docs/evaluation.md).",
+        "answerability model is fitted; docs/evaluation.md has what readers meet.",
     )
     calibration_rows: int = Field(
         150,
