@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 UV     := $(BIN)/uv
 # uv installs 200 packages in seconds and checks the hashes in requirements.lock.
 UV_VERSION := 0.13.9
+# Certificates of the machine, as pip takes them: a company's proxy has its own.
+export UV_SYSTEM_CERTS ?= 1
 EXTRAS := dev,aws,pinecone,dask,bench
 
 .PHONY: demo test lint types format lock clean help
