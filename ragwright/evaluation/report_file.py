@@ -9,7 +9,6 @@ from typing import Any
 
 from ragwright.errors import CatalogError, ConfigurationError, SourceError, StorageFull, is_disk_full
 from ragwright.evaluation.html import Past, Subject, page
-from ragwright.evaluation.metrics import QuestionResult, aggregate
 from ragwright.evaluation.questions import Question, examine
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.index.attempt import open_catalog
@@ -76,15 +75,7 @@ def _gathered(catalog: Catalog, generation: int) -> tuple[EvaluationResult, Subj
 
 def _result(catalog: Catalog, generation: int, value: Mapping[str, Any]) -> EvaluationResult:
     try:
-        results = tuple(map(QuestionResult.from_json, value["results"]))
-        kinds = dict.fromkeys(result.kind for result in results)
-        return EvaluationResult(
-            results=results,
-            aggregate=aggregate(results),
-            by_kind={kind: aggregate([result for result in results if result.kind == kind]) for kind in kinds},
-            generation=generation,
-            source=str(value["source"]),
-        )
+        return EvaluationResult.from_json(value, generation)
     except (KeyError, TypeError) as error:
         raise CatalogError(
             f"the evaluation of generation {generation} lacks {error}: an older version made it",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -83,6 +83,27 @@ class EvaluationResult:
     generation: int | None
     source: str
 
+    @classmethod
+    def of(cls, results: Sequence[QuestionResult], generation: int | None, source: str) -> EvaluationResult:
+        """Work out the figures of these results."""
+        kinds = dict.fromkeys(result.kind for result in results)
+        return cls(
+            results=tuple(results),
+            aggregate=aggregate(results),
+            by_kind={kind: aggregate([result for result in results if result.kind == kind]) for kind in kinds},
+            generation=generation,
+            source=source,
+        )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], generation: int) -> EvaluationResult:
+        """What `to_json` made for a generation, its figures worked out anew.
+
+        Raises:
+            KeyError: A field is missing: an older version wrote it.
+        """
+        return cls.of(list(map(QuestionResult.from_json, value["results"])), generation, str(value["source"]))
+
     @property
     def failures(self) -> tuple[QuestionResult, ...]:
         """Every question that went wrong, errors first."""
@@ -138,14 +159,7 @@ def evaluate(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    kinds = dict.fromkeys(result.kind for result in results)
-    return EvaluationResult(
-        results=tuple(results),
-        aggregate=aggregate(results),
-        by_kind={kind: aggregate([result for result in results if result.kind == kind]) for kind in kinds},
-        generation=generations.pop() if len(generations) == 1 else None,
-        source=questions.source,
-    )
+    return EvaluationResult.of(results, generations.pop() if len(generations) == 1 else None, questions.source)
 
 
 def _ask(answerer: Answers, question: Question, judge: AnswerJudge | None) -> tuple[QuestionResult, int | None]:

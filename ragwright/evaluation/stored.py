@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import ragwright
 from ragwright.documents import content_hash
 from ragwright.errors import RagwrightError
-from ragwright.evaluation.judge import Judgement
-from ragwright.evaluation.metrics import QuestionResult, aggregate
 from ragwright.evaluation.questions import QuestionSet
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.index.catalog import Catalog, folder
@@ -75,7 +71,7 @@ def recall(catalog: Catalog, generation: int, conditions: Conditions) -> Evaluat
     if value is None:
         return None
     try:
-        return _result_of(value, generation)
+        return EvaluationResult.from_json(value, generation)
     except (KeyError, TypeError, ValueError, RagwrightError):
         return None  # an older version wrote it: what it lacks can only be measured
 
@@ -87,22 +83,3 @@ def carry_over(catalog: Catalog, generation: int, to: int) -> None:
     latest = catalog.read_json(f"{folder(generation)}/evaluation.json")
     if latest is not None:
         catalog.write_json(f"{folder(to)}/evaluation.json", latest | {"generation": to})
-
-
-def _result_of(value: Mapping[str, Any], generation: int) -> EvaluationResult:
-    results = [_question_result(item) for item in value["results"]]
-    kinds = dict.fromkeys(result.kind for result in results)
-    return EvaluationResult(
-        results=tuple(results),
-        aggregate=aggregate(results),
-        by_kind={kind: aggregate([result for result in results if result.kind == kind]) for kind in kinds},
-        generation=generation,
-        source=str(value.get("source", "")),
-    )
-
-
-def _question_result(item: Mapping[str, Any]) -> QuestionResult:
-    kept = {field.name: item[field.name] for field in dataclasses.fields(QuestionResult)}
-    lists = {name: tuple(told) for name, told in kept.items() if isinstance(told, list)}
-    judged = kept["judgement"]
-    return QuestionResult(**kept | lists | {"judgement": None if judged is None else Judgement(**judged)})
