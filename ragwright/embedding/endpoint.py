@@ -189,7 +189,11 @@ class EndpointEmbedder:
             half = len(batch) // 2
             return self._send(texts, tokens, batch[:half], stop) + self._send(texts, tokens, batch[half:], stop)
 
-        return self._retry.call(send_once, sleep=stop.wait)
+        try:
+            return self._retry.call(send_once, sleep=stop.wait)
+        except BaseException:
+            stop.set()  # here, in the thread that failed: it would take up the next batch before the caller hears of it
+            raise
 
     def _check_order(self, texts: Sequence[str], tokens: Tokens, vectors: Vectors) -> None:
         """Embed one of the texts again, by itself: in a reply without indices nothing else tells a lost order.

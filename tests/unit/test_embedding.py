@@ -202,6 +202,14 @@ def test_the_first_error_stops_what_has_not_been_sent() -> None:
         assert len(server.asked) < 20
 
 
+def test_a_thread_whose_request_failed_takes_up_no_other() -> None:
+    with serve(lambda _: Raw(b"no", 400)) as server, embedder(server, batch_texts=1, concurrency=1) as model:
+        for tries in range(1, 21):  # the caller hears of the error in another thread, now sooner, now later
+            with pytest.raises(RequestRejected):
+                model.embed(texts(40))
+            assert len(server.asked) == tries
+
+
 def test_an_embedder_goes_on_after_an_error() -> None:
     replies = iter([Raw(b"{}", 500)])
     with serve(lambda payload: next(replies, None) or honest_tei(payload)) as server, embedder(server) as model:
