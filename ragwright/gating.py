@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 
+from ragwright.abstention import Calibration
 from ragwright.assembly import load_questions
 from ragwright.errors import FingerprintMismatch
 from ragwright.evaluation.gate import GateVerdict, judge
@@ -17,7 +17,7 @@ from ragwright.evaluation.holdout import is_named, named
 from ragwright.evaluation.questions import Question, QuestionSet
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.evaluation.stored import carry_over
-from ragwright.index.attempt import manifest_of, open_catalog
+from ragwright.index.attempt import calibration_of, manifest_of, open_catalog
 from ragwright.index.catalog import Catalog, folder
 from ragwright.measuring import Calls, measure
 from ragwright.settings import Settings
@@ -180,10 +180,10 @@ def _shows_the_same(catalog: Catalog, live: int, generation: int) -> bool:
     if catalog.begin_of(live).space != catalog.begin_of(generation).space:
         return False
     one, other = (manifest_of(catalog, number)["record_id"].combine_chunks().sort() for number in (live, generation))
-    return bool(one.equals(other)) and _answerability(catalog, live) == _answerability(catalog, generation)
+    return bool(one.equals(other)) and _judgement(catalog, live) == _judgement(catalog, generation)
 
 
-def _answerability(catalog: Catalog, generation: int) -> dict[str, Any]:
+def _judgement(catalog: Catalog, generation: int) -> Calibration | None:
     """What decides whether a generation answers, but for how old it is."""
-    model = catalog.read_json(f"{folder(generation)}/answerability.json") or {}
-    return {name: value for name, value in model.items() if name != "changed"}
+    found = calibration_of(catalog, generation)
+    return found and found.model_copy(update={"changed": 0})

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +62,7 @@ class Meeting:
         """Weight of the tokens that nothing in the text comes near, in [0, 1]."""
         return float(self.weights[self.nearest < _MET].sum())
 
-    @property
+    @cached_property
     def by_word(self) -> dict[str, float]:
         """How well each word is met that says what the question is about: the mean over its tokens."""
         content = self.weights > 0

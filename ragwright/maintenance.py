@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ragwright.assembly import in_service, wanted_endpoints
-from ragwright.errors import CatalogError
 from ragwright.index.attempt import ReindexRequest, open_catalog
 from ragwright.index.audit import Audit, audit, entry_source
+from ragwright.index.catalog import nothing_published
 from ragwright.index.reindex import ReindexReport, reindex
 from ragwright.progress import Progress, silent
 from ragwright.settings import Settings
@@ -25,11 +25,7 @@ def audit_live(settings: Settings, source: str | None = None, *, progress: Progr
         catalog = stack.enter_context(open_catalog(settings))
         entry = catalog.head().last
         if entry is None:
-            raise CatalogError(
-                "nothing has been published yet",
-                place=f"index {settings.index!r}",
-                hint="Run `ragwright reindex --source FILE` first.",
-            )
+            raise nothing_published(settings.index)
         store = stack.enter_context(open_store(settings.store_spec))
         opened = stack.enter_context(open_source(source or entry_source(catalog, entry), settings.source))
         return audit(catalog, store, entry, opened, progress=progress)

@@ -10,11 +10,12 @@ from ragwright.assembly import evaluate_index, in_service, wanted_endpoints
 from ragwright.documents import Fingerprint
 from ragwright.embedding import open_embedder
 from ragwright.endpoints import open_host
-from ragwright.errors import CatalogError, ConfigurationError, FingerprintMismatch, RagwrightError
+from ragwright.errors import ConfigurationError, FingerprintMismatch, RagwrightError
 from ragwright.evaluation.questions import QuestionSet
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.evaluation.stored import Conditions, recall
 from ragwright.index.attempt import open_catalog, same_vectors
+from ragwright.index.catalog import nothing_published
 from ragwright.models import get_model
 from ragwright.progress import Progress, silent
 from ragwright.settings import Settings
@@ -87,11 +88,7 @@ def live_generation(settings: Settings) -> int:
     with open_catalog(settings) as catalog:
         live = catalog.head().live
     if not live:
-        raise CatalogError(
-            "nothing has been published yet",
-            place=f"index {settings.index!r}",
-            hint="Run `ragwright reindex --source FILE` first.",
-        )
+        raise nothing_published(settings.index)
     return live
 
 

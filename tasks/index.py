@@ -18,7 +18,7 @@ from ragwright.index.calibrating import calibrate_candidate
 from ragwright.index.history import rollback
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
-from ragwright.index.reindex import ReindexReport, opened, writer_lease
+from ragwright.index.reindex import ReindexReport, opened, writing
 from ragwright.index.staging import Staged, chunk_partition
 from ragwright.index.vacuum import Vacuumed, vacuum
 from ragwright.index.verify import Verified, verify_candidate
@@ -26,7 +26,6 @@ from ragwright.index.writing import Written, retire, write_partition
 from ragwright.measuring import Calls
 from ragwright.settings import Settings
 from ragwright.sources import open_source
-from ragwright.stores import open_store
 from tasks.policies import ONCE, TRANSIENT
 from tasks.reports import progress_artifact, report_gate
 
@@ -164,11 +163,7 @@ def roll_back(settings: Settings, to: int | None, reason: str) -> int:
 @task(name="Vacuum", task_run_name="Vacuum index {settings.index}, keep {keep}", **TRANSIENT)
 def vacuum_index(settings: Settings, keep: int) -> Vacuumed:
     """Remove what no retained generation shows, under the writer's lease."""
-    with (
-        open_catalog(settings) as catalog,
-        open_store(settings.store_spec) as store,
-        writer_lease(settings, "janitor") as lease,
-    ):
+    with writing(settings, "janitor") as (catalog, store, lease):
         done = vacuum(catalog, store, lease, keep=keep)
     get_run_logger().info("removed %d records, %d spaces, %d files", done.records, done.spaces, done.files)
     return done

@@ -5,11 +5,9 @@ from __future__ import annotations
 from prefect import get_run_logger, task
 from prefect.runtime import flow_run
 
-from ragwright.index.attempt import open_catalog
-from ragwright.index.reindex import writer_lease
+from ragwright.index.reindex import writing
 from ragwright.index.release import release
 from ragwright.settings import Settings
-from ragwright.stores import open_store
 from tasks.policies import TRANSIENT
 
 
@@ -17,11 +15,7 @@ from tasks.policies import TRANSIENT
 def publish_blocked(settings: Settings, generation: int, reason: str) -> int:
     """Verify a blocked candidate once more and publish it, under the writer's lease."""
     run_id = flow_run.id or ""
-    with (
-        open_catalog(settings) as catalog,
-        open_store(settings.store_spec) as store,
-        writer_lease(settings, run_id) as lease,
-    ):
+    with writing(settings, run_id) as (catalog, store, lease):
         entry = release(catalog, store, lease, generation, reason=reason, run_id=run_id)
     get_run_logger().info("generation %d is live: %s", entry.generation, reason)
     return entry.generation

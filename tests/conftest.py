@@ -25,8 +25,19 @@ def pytest_configure() -> None:
     settings.load_profile("ragwright")
 
 
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Public FAQs that lie beside the checkout on some machines."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"there is no folder {folder.name!r} of shared FAQs beside the checkout")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def model_cache() -> Path:
     """Where tests keep model files, so that a machine fetches each of them once. Nothing is fetched here."""
-    own = Path(__file__).resolve().parents[1] / ".cache" / "models"
-    return Path(os.environ.get("RAGWRIGHT_TEST_CACHE", own))
+    return Path(os.environ.get("RAGWRIGHT_TEST_CACHE", ROOT / ".cache" / "models"))

@@ -81,17 +81,10 @@ def publish(
     index: Index = None,
 ) -> None:
     """Let readers see a generation that the gate blocked; all of it is verified first."""
-    from ragwright.index.attempt import open_catalog
-    from ragwright.index.reindex import writer_lease
+    from ragwright.index.reindex import writing
     from ragwright.index.release import release
-    from ragwright.stores import open_store
 
-    settings = session.settings(index=index)
-    with (
-        open_catalog(settings) as catalog,
-        open_store(settings.store_spec) as store,
-        writer_lease(settings, "publish") as lease,
-    ):
+    with writing(session.settings(index=index), "publish") as (catalog, store, lease):
         entry = release(catalog, store, lease, generation, reason=reason)
     session.show(entry.model_dump(mode="json"), lambda out: out.print(f"Generation {entry.generation} is live."))
 
@@ -103,18 +96,11 @@ def vacuum(
     index: Index = None,
 ) -> None:
     """Remove what no retained generation shows."""
-    from ragwright.index.attempt import open_catalog
-    from ragwright.index.reindex import writer_lease
+    from ragwright.index.reindex import writing
     from ragwright.index.vacuum import vacuum as clean
-    from ragwright.stores import open_store
 
     settings = session.settings(index=index)
-    with (
-        open_catalog(settings) as catalog,
-        open_store(settings.store_spec) as store,
-        writer_lease(settings, "vacuum") as lease,
-        session.progress() as progress,
-    ):
+    with writing(settings, "vacuum") as (catalog, store, lease), session.progress() as progress:
         done = clean(catalog, store, lease, keep=keep or settings.retention.generations, progress=progress)
     session.show(
         done.to_json(),

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from ragwright.answers import I_DONT_KNOW
 from ragwright.errors import RequestRejected
 from ragwright.generation.endpoint import check_json, until_stop
 from ragwright.generation.port import Generation, Message
-
-I_DO_NOT_KNOW = "I don't know."
 
 Rules = Mapping[str, str] | Callable[[Sequence[Message]], str]
 
@@ -77,6 +76,6 @@ def _by_pattern(rules: Mapping[str, str]) -> Callable[[Sequence[Message]], str]:
 
     def reply(prompt: Sequence[Message]) -> str:
         last = prompt[-1].content if prompt else ""
-        return next((reply for pattern, reply in patterns if pattern.search(last)), I_DO_NOT_KNOW)
+        return next((reply for pattern, reply in patterns if pattern.search(last)), I_DONT_KNOW)
 
     return reply

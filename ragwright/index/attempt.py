@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from ragwright.abstention import Calibration
 from ragwright.documents import Fingerprint
 from ragwright.errors import CatalogError
 from ragwright.index.catalog import Begin, Catalog, Entry, Head, folder, now
@@ -180,6 +181,16 @@ def manifest_of(catalog: Catalog, generation: int) -> pa.Table:
             hint="It did not get that far, or vacuum removed it. `ragwright generations` lists those that can be read.",
         )
     return table.cast(MANIFEST)
+
+
+CALIBRATION = "answerability.json"
+"""A generation's answerability model, in its folder."""
+
+
+def calibration_of(catalog: Catalog, generation: int) -> Calibration | None:
+    """A generation's answerability model; None if it has none of this version."""
+    stored = catalog.read_json(f"{folder(generation)}/{CALIBRATION}")
+    return None if stored is None else Calibration.read(stored)
 
 
 def start(

@@ -16,8 +16,8 @@ from ragwright.answering import Retrieved, Retriever
 from ragwright.calibration import calibrate
 from ragwright.embedding import Embedder, Kind, TokenVectors, Vectors
 from ragwright.evaluation.everyday import QUESTIONS
-from ragwright.index.attempt import Attempt
-from ragwright.index.catalog import Catalog, folder
+from ragwright.index.attempt import CALIBRATION, Attempt, calibration_of
+from ragwright.index.catalog import folder
 from ragwright.index.plan import Op
 from ragwright.index.reader import IndexReader
 from ragwright.progress import Progress, silent
@@ -50,7 +50,7 @@ def calibrate_candidate(
     """
     if not settings.calibration_rows or not attempt.plan.shown:
         return None
-    made = read_calibration(attempt.catalog, attempt.generation) or _carried_over(attempt, settings)
+    made = calibration_of(attempt.catalog, attempt.generation) or _carried_over(attempt, settings)
     if made is None:
         questions = _drawn(attempt, settings.calibration_rows)
         unrelated = QUESTIONS[: max(len(questions), _LEAST_UNRELATED)]
@@ -65,19 +65,13 @@ def calibrate_candidate(
         patient = _Patient(view, attempt.retry)
         reader = Reader(prepared, interaction=settings.late_interaction, closely=settings.top_k)
         made = calibrate(patient, reader, questions, unrelated, settings, records=attempt.plan.shown, progress=progress)
-    attempt.catalog.write_json(_path(attempt.generation), made.model_dump(mode="json"))
+    attempt.catalog.write_json(f"{folder(attempt.generation)}/{CALIBRATION}", made.model_dump(mode="json"))
     return made
-
-
-def read_calibration(catalog: Catalog, generation: int) -> Calibration | None:
-    """A generation's answerability model; None if it has none of this version."""
-    stored = catalog.read_json(_path(generation))
-    return None if stored is None else Calibration.read(stored)
 
 
 def _carried_over(attempt: Attempt, settings: AnsweringSettings) -> Calibration | None:
     live = attempt.begin.live
-    found = read_calibration(attempt.catalog, live) if live else None
+    found = calibration_of(attempt.catalog, live) if live else None
     if (
         found is None
         or attempt.catalog.begin_of(live).fingerprint != attempt.begin.fingerprint
@@ -148,7 +142,3 @@ class _Prepared:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def _path(generation: int) -> str:
-    return f"{folder(generation)}/answerability.json"

@@ -399,6 +399,15 @@ class Catalog:
         return Begin.model_validate(value)
 
 
+def nothing_published(index: str) -> CatalogError:
+    """What readers of an index without a live generation are told."""
+    return CatalogError(
+        "nothing has been published yet",
+        place=f"index {index!r}",
+        hint="Run `ragwright reindex --source FILE` first.",
+    )
+
+
 def folder(generation: int) -> str:
     """Where an attempt keeps its files, below the index's folder."""
     return f"generations/{generation:08d}"

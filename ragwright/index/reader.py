@@ -10,13 +10,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ragwright.abstention import Calibration
 from ragwright.answering import Retrieved
 from ragwright.documents import Fingerprint, Match
 from ragwright.embedding import Embedder
-from ragwright.errors import CatalogError, FingerprintMismatch
-from ragwright.index.attempt import manifest_of, same_vectors
-from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder
+from ragwright.errors import FingerprintMismatch
+from ragwright.index.attempt import calibration_of, manifest_of, same_vectors
+from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder, nothing_published
 from ragwright.stores import VectorStore, nearest
 from ragwright.terms import CorpusStatistics
 
@@ -102,11 +101,7 @@ class IndexReader:
                 self._head_read_at = asked
             entry = self._head.last if self._head else None
             if entry is None:
-                raise CatalogError(
-                    "nothing has been published yet",
-                    place=f"index {self._catalog.index!r}",
-                    hint="Run `ragwright reindex --source FILE` first.",
-                )
+                raise nothing_published(self._catalog.index)
             if self._view is None or (self._view.space, self._view.generation) != (entry.space, entry.generation):
                 self._view = self._open(entry)
             return self._view
@@ -145,8 +140,7 @@ class _View:
         self._ids: npt.NDArray[np.bytes_] = ids[order]
         self._rows: npt.NDArray[np.int64] = manifest["row"].to_numpy()[order]
         stored = catalog.read_table(f"{folder(generation)}/statistics.parquet")
-        calibration = catalog.read_json(f"{folder(generation)}/answerability.json")
-        self.calibration = None if calibration is None else Calibration.read(calibration)
+        self.calibration = calibration_of(catalog, generation)
         self.statistics = CorpusStatistics() if stored is None else CorpusStatistics.from_table(stored)
 
     def renumber(self, matches: Sequence[Match]) -> tuple[Match, ...]:

@@ -17,7 +17,7 @@ from ragwright.evaluation.gate import GateVerdict
 from ragwright.index.attempt import Attempt, ReindexRequest, open_catalog, publish, reopen, start
 from ragwright.index.audit import examine_space
 from ragwright.index.calibrating import calibrate_candidate
-from ragwright.index.catalog import folder, now
+from ragwright.index.catalog import Catalog, folder, now
 from ragwright.index.lease import WriterLease, longest_request
 from ragwright.index.leftovers import remove, unfinished_files
 from ragwright.index.plan import Op
@@ -29,7 +29,7 @@ from ragwright.progress import Progress, silent
 from ragwright.quality import QualityGate, fingerprint
 from ragwright.settings import Settings
 from ragwright.sources import Source, open_source
-from ragwright.stores import open_store
+from ragwright.stores import VectorStore, open_store
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,17 @@ def writer_lease(settings: Settings, run_id: str = "") -> WriterLease:
     trust_dead = settings.store_spec.startswith(("lancedb:", "memory:"))
     ttl = settings.writer.lease_seconds
     return WriterLease(open_catalog(settings), run_id=run_id, ttl=ttl, trust_dead=trust_dead)
+
+
+@contextmanager
+def writing(settings: Settings, run_id: str) -> Iterator[tuple[Catalog, VectorStore, WriterLease]]:
+    """The configured index's catalog and store, with the right to write both."""
+    with (
+        open_catalog(settings) as catalog,
+        open_store(settings.store_spec) as store,
+        writer_lease(settings, run_id) as lease,
+    ):
+        yield catalog, store, lease
 
 
 @contextmanager

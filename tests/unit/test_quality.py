@@ -21,7 +21,6 @@ from ragwright.quality import QualityGate, check, fingerprint, write_data_docs
 from ragwright.settings import QualitySettings, SourceSettings
 from ragwright.sources import open_source
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 Pair = tuple[str | None, str | None]
 
 
@@ -332,11 +331,9 @@ def test_merged_results_count_all_partitions_and_are_json() -> None:
         ("medquad/medquad.jsonl", {"duplicate-row": 48}, 2_014),
     ],
 )
-def test_real_faqs_pass(name: str, quarantined: dict[str, int], conflicts: int) -> None:
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is kept beside the repository and is not there")
+def test_real_faqs_pass(shared_data: Path, name: str, quarantined: dict[str, int], conflicts: int) -> None:
     gate = QualityGate(QualitySettings())
-    with open_source(SHARED / name, SourceSettings()) as source:
+    with open_source(shared_data / name, SourceSettings()) as source:
         for partition in source.partitions():
             gate.check(partition.rows, partition.rejected)
     report = gate.finish()

@@ -18,8 +18,6 @@ from ragwright.settings import SourceSettings
 from ragwright.sources import Partition, open_source, read
 from ragwright.sources.rows import normalise
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-
 
 def everything(path: Path, **settings: object) -> tuple[list[dict[str, object]], list[Partition], tuple[str, ...]]:
     with open_source(path, SourceSettings(**settings)) as source:
@@ -362,21 +360,16 @@ def test_row_hashes_are_the_rows_own(tmp_path: Path) -> None:
         ("medquad/medquad.jsonl", 16_407, 0),
     ],
 )
-def test_real_faqs_are_read_whole(name: str, count: int, notices: int) -> None:
-    if not (SHARED / name).exists():
-        pytest.skip(f"{name} is kept beside the repository and is not there")
-    rows, partitions, said = everything(SHARED / name)
+def test_real_faqs_are_read_whole(shared_data: Path, name: str, count: int, notices: int) -> None:
+    rows, partitions, said = everything(shared_data / name)
     assert [row["row"] for row in rows] == list(range(count))
     assert len({row["row_key"] for row in rows}) == count
     assert not any(one.rejected for one in partitions)
     assert len(said) == notices
 
 
-def test_the_tutorials_faq_keeps_its_oddities() -> None:
-    path = SHARED / "amazon_sagemaker_faqs.csv"
-    if not path.exists():
-        pytest.skip(f"{path.name} is kept beside the repository and is not there")
-    rows, _, _ = everything(path)
+def test_the_tutorials_faq_keeps_its_oddities(shared_data: Path) -> None:
+    rows, _, _ = everything(shared_data / "amazon_sagemaker_faqs.csv")
     assert rows[0]["question"] == "What is Amazon SageMaker?"
     assert rows[30]["question"] == rows[73]["question"]
     assert rows[73]["row_key"] == f"{rows[30]['row_key']}#2"

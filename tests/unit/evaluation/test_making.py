@@ -21,7 +21,6 @@ from ragwright.settings import SourceSettings
 from ragwright.terms import terms
 
 ROOT = Path(__file__).resolve().parents[3]
-SHARED = ROOT / ".." / "shared" / "data"
 
 UNANSWERABLE = {"held-out", "swapped-subject", "other-domain"}
 
@@ -239,10 +238,9 @@ def test_rows_are_named_by_key_where_a_key_is_configured(tmp_path: Path) -> None
     assert row.name == "r7"
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared corpora are not beside the repository")
-def test_a_real_faq_and_a_neighbouring_one_give_a_whole_set() -> None:
+def test_a_real_faq_and_a_neighbouring_one_give_a_whole_set(shared_data: Path) -> None:
     settings = SourceSettings()
-    rows = read_rows(SHARED / "amazon_emr_faqs.csv", settings)
-    made = make(rows, count=150, others=[read_rows(SHARED / "azure_faq.jsonl", settings)])
+    rows = read_rows(shared_data / "amazon_emr_faqs.csv", settings)
+    made = make(rows, count=150, others=[read_rows(shared_data / "azure_faq.jsonl", settings)])
     assert len(made.questions) == 150
     assert made.notes == ()
