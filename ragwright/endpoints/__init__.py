@@ -69,6 +69,9 @@ class EndpointInfo(BaseModel):
     run_id: str = ""
     lease_expires_at: AwareDatetime | None = None
     failure_reason: str | None = None
+    created_at: AwareDatetime | None = None
+    instance_type: str | None = Field(None, description="What is billed by the hour; None on this machine.")
+    instances: int = Field(1, ge=0, description="How many of them.")
 
 
 @runtime_checkable
