@@ -86,6 +86,37 @@ class EndpointSettings(Section):
     request_timeout_seconds: float = Field(60, gt=0)
 
 
+class SageMakerSettings(Section):
+    """Where and as whom endpoints run on SageMaker; credentials come from the AWS environment."""
+
+    region: str | None = Field(None, description="AWS region. None: as the AWS environment or profile says.")
+    role_arn: str = Field("", description="Execution role of the containers.")
+    scheduler_role_arn: str = Field(
+        "", description="Role with which EventBridge Scheduler deletes an endpoint when its lease ends."
+    )
+    scheduler_group: str = Field(
+        "ragwright",
+        pattern=r"^[0-9a-zA-Z-_.]{1,64}$",
+        description="Schedule group that holds these schedules and no others.",
+    )
+    presets: dict[str, str] = Field(
+        default_factory=dict,
+        description="Preset by endpoint name; others take the first preset of their model and contract.",
+    )
+    hugging_face_token: SecretStr | None = Field(
+        None, description="For gated models. It goes into the container's environment, which DescribeModel shows."
+    )
+    accept_eula: tuple[str, ...] = Field((), description="Presets whose licence you have read and accept.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Tags of your own on all that is created.")
+    subnets: tuple[str, ...] = Field((), description="Subnets of the containers; none: no VPC.")
+    security_groups: tuple[str, ...] = Field((), description="Security groups of the containers in those subnets.")
+    poll_seconds: float = Field(5, gt=0, le=60, description="First wait between two looks at an endpoint's status.")
+    settle_seconds: float = Field(
+        1_800, gt=0, description="How long a deletion or replacement waits for a change that is still going on."
+    )
+    max_concurrency: int = Field(16, ge=1, description="Requests to an endpoint in flight, before it asks for fewer.")
+
+
 class EmbeddingSettings(Section):
     """The embedding endpoint and how it is fed."""
 
@@ -264,6 +295,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = QualitySettings()
     chunking: ChunkingSettings = ChunkingSettings()
     endpoints: EndpointSettings = EndpointSettings()
+    sagemaker: SageMakerSettings = SageMakerSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
@@ -318,7 +350,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault.get('input')!r})"
-            if "key" not in str(fault["loc"][-1:])
+            if "key" not in str(fault["loc"][-1:]) and not str(fault["loc"][-1]).endswith("_token")
             else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             for fault in error.errors(include_url=False)
         )
