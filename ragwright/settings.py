@@ -117,6 +117,21 @@ class SageMakerSettings(Section):
     max_concurrency: int = Field(16, ge=1, description="Requests to an endpoint in flight, before it asks for fewer.")
 
 
+class CostSettings(Section):
+    """Where prices come from."""
+
+    prices: Path | None = Field(
+        None, description="Prices of your own (TOML), put over the packaged table; docs/sizing.md has the format."
+    )
+    warn_after_days: int = Field(180, ge=1, le=3_650, description="A price older than this is said to be stale.")
+    use_pricing_api: bool = Field(
+        False, description="Ask the AWS Price List for instance prices; needs the permission pricing:GetProducts."
+    )
+    region: str = Field(
+        "us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="The AWS region whose prices are asked for."
+    )
+
+
 class EmbeddingSettings(Section):
     """The embedding endpoint and how it is fed."""
 
@@ -295,6 +310,7 @@ class Settings(BaseSettings):
     quality: QualitySettings = QualitySettings()
     chunking: ChunkingSettings = ChunkingSettings()
     endpoints: EndpointSettings = EndpointSettings()
+    costs: CostSettings = CostSettings()
     sagemaker: SageMakerSettings = SageMakerSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     generation: GenerationSettings = GenerationSettings()
