@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from warm_commands import WarmCommands
 
 RAGWRIGHT = Path(sys.executable).with_name("ragwright")
 
@@ -70,8 +71,13 @@ class CommandLine:
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RAGWRIGHT_", "PREFECT_"))}
         return inherited | self.settings
 
-    def run(self, *arguments: str, timeout: float = 300, prefix: tuple[str, ...] = ()) -> Done:
-        """Run `ragwright` with these arguments and wait for its end."""
+    def run(self, *arguments: str, timeout: float = 300) -> Done:
+        """Run `ragwright` with these arguments and wait for its end; its imports were done before."""
+        code, out, err = WarmCommands.shared().run(arguments, cwd=self.folder, env=self.env, timeout=timeout)
+        return Done(code, out.decode(), err.decode())
+
+    def run_installed(self, *arguments: str, timeout: float = 300, prefix: tuple[str, ...] = ()) -> Done:
+        """The same by the installed script, in a process that was not there before; `prefix` may start that."""
         done = subprocess.run(
             [*prefix, str(RAGWRIGHT), *arguments],
             cwd=self.folder,

@@ -35,7 +35,7 @@ class Watched:
 def watched(shell: CommandLine) -> Watched:
     seen: set[str] = set()
     with ThreadPoolExecutor(1) as pool:
-        run = pool.submit(shell.run, "demo", "--sample", str(SAMPLE), "--json", timeout=550)
+        run = pool.submit(shell.run_installed, "demo", "--sample", str(SAMPLE), "--json", timeout=550)
         while not run.done():
             seen.update(shell.processes())
             time.sleep(1)

@@ -68,9 +68,9 @@ def test_readers_notice_nothing_and_room_mends_it(
 def test_a_full_disk_is_told_and_questions_are_answered(live: Live, tmp_path: Path) -> None:
     shell = CommandLine(tmp_path, NO_MODELS)
     full = (*own_mounts(), "sh", "-ec", MOUNT + FILL + 'exec "$@"', "sh", str(shell.home), str(tmp_path / "spare"))
-    failed = shell.run("reindex", "--source", "larger.csv", "--json", prefix=(*full, str(tmp_path)))
+    failed = shell.run_installed("reindex", "--source", "larger.csv", "--json", prefix=(*full, str(tmp_path)))
     assert failed.error["type"] == "StorageFull"
     assert failed.error["place"] == ".ragwright/catalog"
     assert "Free some space" in str(failed.error["hint"])
-    reply = shell.run("ask", ASKED[0], "--json", prefix=(*full, str(tmp_path))).value
+    reply = shell.run_installed("ask", ASKED[0], "--json", prefix=(*full, str(tmp_path))).value
     assert [citation["row"] for citation in reply["citations"]] == [4]
