@@ -127,9 +127,6 @@ class CostSettings(Section):
     use_pricing_api: bool = Field(
         False, description="Ask the AWS Price List for instance prices; needs the permission pricing:GetProducts."
     )
-    region: str = Field(
-        "us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="The AWS region whose prices are asked for."
-    )
 
 
 class EmbeddingSettings(Section):
