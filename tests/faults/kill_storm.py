@@ -27,7 +27,7 @@ from ragwright.index.catalog import folder
 from ragwright.settings import Settings
 
 COMMAND = Path(sys.executable).with_name("ragwright")
-ROWS = 300
+ROWS = 160
 BATCH = 3
 _UNDISTURBED_EVERY = 6
 
