@@ -111,7 +111,7 @@ def _other(request: Request, service: str, region: str) -> Call:
         body = _json(request)
         action = target.rpartition(".")[2]
         return Call(service, action, region, _resource(service, action, region, body), body, path=request.path)
-    if action := (request.form.get("Action") or request.args.get("Action")):
+    if action := request.values.get("Action"):
         return Call(service, action, region, body=request.form.to_dict(), protocol="query", path=request.path)
     return Call(service, f"{request.method} {request.path}", region, protocol="rest", path=request.path)
 

@@ -1,4 +1,4 @@
-"""A cloud on loopback: what ragwright uses of AWS, for tests and for trying things out. `python -m aws_cloud` runs it.
+"""A cloud on loopback: what ragwright uses of AWS, for tests and for trying things out. `python -m emulators.aws_cloud` runs it.
 
     with AwsCloud(models="hashing") as cloud:
         environment = cloud.environment()      # for a process that is to use it
@@ -29,16 +29,17 @@ from typing import TYPE_CHECKING, Any, Self
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import boto3
-from aws_calls import ACCOUNT, AwsError, Call, error_response, read_call
-from aws_containers import Models
-from aws_runtime import Runtime
-from aws_sagemaker import ControlPlane
-from aws_scheduler import Fired, Scheduler
-from aws_switches import Permissions, Switches, Throttle
 from botocore.config import Config
+from emulators.aws_calls import ACCOUNT, AwsError, Call, error_response, read_call
+from emulators.aws_containers import Models
+from emulators.aws_runtime import Runtime
+from emulators.aws_sagemaker import ControlPlane
+from emulators.aws_scheduler import Fired, Scheduler
+from emulators.aws_switches import Permissions, Switches, Throttle
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sagemaker.models import sagemaker_backends
 from moto.scheduler.models import scheduler_backends
+from werkzeug.datastructures import Headers
 from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request, Response
@@ -276,7 +277,7 @@ class AwsCloud:
         def forward() -> Response:
             signed = f"AWS4-HMAC-SHA256 Credential=scheduler/20200101/{call.region}/{call.service}/aws4_request"
             headers = {"Authorization": signed, "X-Amz-Target": f"SageMaker.{call.action}"}
-            builder = EnvironBuilder(path="/", method="POST", headers=headers, json=dict(call.body))
+            builder = EnvironBuilder(path="/", method="POST", headers=Headers(headers), json=dict(call.body))
             return Response.from_app(self._moto, builder.get_environ(), buffered=True)
 
         if call.service != "sagemaker":
@@ -289,7 +290,7 @@ def main() -> None:
     import argparse
     import shlex
 
-    parser = argparse.ArgumentParser(prog="python -m aws_cloud", description="A cloud on loopback.")
+    parser = argparse.ArgumentParser(prog="python -m emulators.aws_cloud", description="A cloud on loopback.")
     parser.add_argument("--models", choices=["real", "hashing"], default="real", help="what endpoints run")
     parser.add_argument("--cache", type=Path, default=Path(".cache/models"), help="folder of model files")
     given = parser.parse_args()

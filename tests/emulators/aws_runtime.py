@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from aws_calls import ACCOUNT, RUNTIME_PATH, AwsError, Call
-from aws_containers import Container
-from aws_switches import Switches
+from emulators.aws_calls import ACCOUNT, RUNTIME_PATH, AwsError, Call
+from emulators.aws_containers import Container
+from emulators.aws_switches import Switches
 from werkzeug.wrappers import Request, Response
 
 MOST_BYTES = 6 * 1024 * 1024

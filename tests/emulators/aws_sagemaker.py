@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_calls import ACCOUNT, AwsError, Call, refuse
-from aws_containers import Container, InProcess, Models, NoImage, ServingProcess, loads, settle
-from aws_shapes import check_shape
-from aws_switches import Switches
+from emulators.aws_calls import ACCOUNT, AwsError, Call, refuse
+from emulators.aws_containers import Container, InProcess, Models, NoImage, ServingProcess, loads, settle
+from emulators.aws_shapes import check_shape
+from emulators.aws_switches import Switches
 from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, SageMakerModelBackend, sagemaker_backends
 from werkzeug.wrappers import Response
 
@@ -182,7 +182,7 @@ class ControlPlane:
 
     def _check_room(self, call: Call, backend: SageMakerModelBackend, config: FakeEndpointConfig) -> None:
         for variant in config.production_variants:
-            kind = variant.get("InstanceType")
+            kind = variant.get("InstanceType", "")
             if self.switches.no_capacity.get(kind) == "at create":
                 raise AwsError("InsufficientInstanceCapacity", NO_CAPACITY)
             if kind in self.switches.quotas:
@@ -202,7 +202,7 @@ class ControlPlane:
         """Start the container of a configuration, or say why it will fail."""
         name, variant = endpoint.endpoint_name, config.production_variants[0]
         reasons = self.switches.failing_starts
-        if self.switches.no_capacity.get(variant.get("InstanceType")) == "while starting":
+        if self.switches.no_capacity.get(variant.get("InstanceType", "")) == "while starting":
             return None, NO_CAPACITY
         if reason := reasons.get(name) or reasons.get("*"):
             return None, reason

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from aws_calls import ACCOUNT, AwsError, Call, refuse
-from aws_shapes import check_shape
+from emulators.aws_calls import ACCOUNT, AwsError, Call, refuse
+from emulators.aws_shapes import check_shape
 from moto.scheduler.models import Schedule, scheduler_backends
 from werkzeug.wrappers import Response
 

@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 import botocore.session
-from aws_calls import AwsError
 from botocore.model import ListShape, MapShape, ServiceModel, Shape, StructureShape
+from emulators.aws_calls import AwsError
 
 
 @cache
