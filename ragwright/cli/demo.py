@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ragwright.bundled import bundled
 from ragwright.cli.session import Session, verb
 from ragwright.errors import RagwrightError
 
@@ -72,13 +73,6 @@ def _run(command: list[str], environment: dict[str, str], session: Session) -> i
         except KeyboardInterrupt:
             flow.kill()
         raise
-
-
-def bundled(name: str) -> Path:
-    """A file of the FAQ that comes with ragwright: in the checkout, or in the installed package."""
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent / "data" / name
-    return checkout if checkout.exists() else package / "data" / name
 
 
 def _environment(settings: Settings) -> dict[str, str]:
