@@ -203,6 +203,41 @@ class AnsweringSettings(Section):
     quote_tokens: int = Field(120, ge=16, description="Tokens of a quoted answer; one sentence may exceed it.")
 
 
+class AgentSettings(Section):
+    """How the conversational agent remembers, asks the model and is bounded."""
+
+    window: int = Field(5, ge=0, le=100, description="Exchanges (a user's turn and its reply) that are remembered.")
+    max_steps: int = Field(4, ge=1, le=20, description="Tool calls in one turn at most.")
+    max_repairs: int = Field(2, ge=0, le=10, description="Replies in one turn that may be asked for again at most.")
+    max_new_tokens: int = Field(256, ge=16, le=8_192, description="Tokens of one reply of the model.")
+    max_reply_chars: int = Field(
+        400, ge=40, le=8_000, description="Characters of an `action_input` under constrained decoding."
+    )
+    temperature: float = Field(0.0, ge=0, le=2)
+    context_tokens: int | None = Field(
+        None, ge=256, description="Prompt and reply together. None: what models.toml says of the model."
+    )
+    constrained: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Bind replies to the JSON schema of the protocol. auto: where the endpoint takes one, else mend "
+        "what comes; on: an endpoint that does not is an error.",
+    )
+    routing: Literal["take", "hint", "off"] = Field(
+        "hint",
+        description="What becomes of a tool call that can be read off the user's own words (`what is 4 to the power of "
+        "2.1?`). take: it is made without asking the model; hint: the model is told, and offered that tool alone; off: "
+        "the model finds it by itself.",
+    )
+    tools: tuple[Literal["Calculator", "Search"], ...] = Field(
+        ("Calculator", "Search"), description="Tools that are offered."
+    )
+    verbatim_search: bool = Field(
+        True,
+        description="A found answer is the reply, word by word with its sources. False: the model words the reply.",
+    )
+    max_turn_chars: int = Field(8_000, ge=100, description="Longer turns of a user are refused.")
+
+
 class RetentionSettings(Section):
     """What is kept of an index's past."""
 
@@ -312,6 +347,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
+    agent: AgentSettings = AgentSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     retention: RetentionSettings = RetentionSettings()

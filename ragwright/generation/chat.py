@@ -10,6 +10,8 @@ from ragwright.generation.port import Message
 _MARKERS = {
     "chatml": ("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
     "llama-2": ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>"),
+    "llama-3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"),
+    "mistral": ("[INST]", "[/INST]", "<s>", "</s>"),
     "plain": (),
 }
 
@@ -43,6 +45,10 @@ def render_chat(messages: Sequence[Message], family: str | None) -> tuple[str, t
             return _chatml(safe), ("<|im_end|>",)
         case "llama-2":
             return _llama_2(safe), ("</s>",)
+        case "llama-3":
+            return _llama_3(safe), ("<|eot_id|>",)
+        case "mistral":
+            return _mistral(safe), ("</s>",)
         case _:
             return _plain(safe)
 
@@ -62,19 +68,40 @@ def _llama_2(messages: Sequence[Message]) -> str:
     system = ""
     if messages[0].role == "system":
         system, messages = f"<<SYS>>\n{messages[0].content}\n<</SYS>>\n\n", messages[1:]
-    expected = ["user", "assistant"] * len(messages)
-    roles = [message.role for message in messages]
-    if roles != expected[: len(roles)] or len(roles) % 2 == 0:
-        raise RequestRejected(
-            f"the roles {roles} do not alternate from a user's turn to a user's turn",
-            hint="Llama 2 knows no other order; join neighbouring turns of one role.",
-        )
-    turns = [message.content.strip() for message in messages]
+    turns = _alternating(messages)
     turns[0] = system + turns[0]
     told = "".join(
         f"[INST] {user} [/INST] {assistant} </s><s>" for user, assistant in zip(turns[:-1:2], turns[1::2], strict=True)
     )
     return f"{told}[INST] {turns[-1]} [/INST]"
+
+
+def _llama_3(messages: Sequence[Message]) -> str:
+    turns = (f"<|start_header_id|>{m.role}<|end_header_id|>\n\n{m.content.strip()}<|eot_id|>" for m in messages)
+    return f"{''.join(turns)}<|start_header_id|>assistant<|end_header_id|>\n\n"
+
+
+def _mistral(messages: Sequence[Message]) -> str:
+    system = ""
+    if messages[0].role == "system":
+        system, messages = f"{messages[0].content.strip()}\n\n", messages[1:]
+    turns = _alternating(messages)
+    turns[0] = system + turns[0]
+    told = "".join(
+        f"[INST] {user} [/INST] {assistant}</s>" for user, assistant in zip(turns[:-1:2], turns[1::2], strict=True)
+    )
+    return f"{told}[INST] {turns[-1]} [/INST]"
+
+
+def _alternating(messages: Sequence[Message]) -> list[str]:
+    expected = ["user", "assistant"] * len(messages)
+    roles = [message.role for message in messages]
+    if roles != expected[: len(roles)] or len(roles) % 2 == 0:
+        raise RequestRejected(
+            f"the roles {roles} do not alternate from a user's turn to a user's turn",
+            hint="This chat format knows no other order; join neighbouring turns of one role.",
+        )
+    return [message.content.strip() for message in messages]
 
 
 def _plain(messages: Sequence[Message]) -> tuple[str, tuple[str, ...]]:

@@ -121,7 +121,7 @@ class ModelInfo(_Frozen):
     max_tokens: int | None = Field(None, ge=3)
     pooling: Literal["mean", "cls", "none"] = "none"
     normalised: bool = False
-    chat_template: Literal["chatml", "llama-2", "plain"] | None = None
+    chat_template: Literal["chatml", "llama-2", "llama-3", "mistral", "plain"] | None = None
     context_tokens: int | None = Field(None, ge=16)
     stop: tuple[str, ...] = ()
 

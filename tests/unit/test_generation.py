@@ -183,7 +183,7 @@ def test_no_message_can_open_a_turn(family: str, attack: str, marker: str, count
 
 
 def test_an_unknown_chat_format_is_an_error_that_lists_the_known() -> None:
-    with pytest.raises(ConfigurationError, match=r"'alpaca'.*chatml, llama-2, plain"):
+    with pytest.raises(ConfigurationError, match=r"'alpaca'.*chatml, llama-2, llama-3, mistral, plain"):
         render_chat(TALK, "alpaca")
 
 
