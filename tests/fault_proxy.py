@@ -59,6 +59,7 @@ def spoil(server: str, token: str, *, share: float, faults: Sequence[str] = PASS
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body go separately, and the body would wait for an answer to the head
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -81,7 +81,7 @@ def settings_for(
     )
 
 
-def versions(tmp_path: Path, rows: int = 240) -> Versions:
+def versions(tmp_path: Path, rows: int = 160) -> Versions:
     return Versions(tmp_path / "versions", rows=rows, chance=random.Random(3))
 
 
