@@ -100,7 +100,9 @@ def open_store(spec: str) -> VectorStore:
     """The store that a spec names; nothing is connected yet.
 
     Args:
-        spec: `lancedb:FOLDER` (relative to the working directory) or `memory:NAME` (shared in this process).
+        spec: `lancedb:FOLDER` (relative to the working directory), `memory:NAME` (shared in this process) or
+            `pinecone:INDEX?cloud=aws&region=us-east-1&deletion_protection=enabled` (the parameters, which may be left
+            out, are for an index that is not there yet).
 
     Raises:
         ConfigurationError: The spec names no store.
@@ -115,7 +117,12 @@ def open_store(spec: str) -> VectorStore:
             from ragwright.stores.memory import MemoryStore
 
             return MemoryStore.shared(where)
+        case "pinecone" if where:
+            from ragwright.stores.pinecone import PineconeStore
+            from ragwright.stores.pinecone_index import PineconeSpec
+
+            return PineconeStore(PineconeSpec.parse(where))
     raise ConfigurationError(
         f"{spec!r} names no vector store{'' if colon else ' (it has no colon)'}.",
-        hint="Use lancedb:FOLDER or memory:NAME.",
+        hint="Use lancedb:FOLDER, memory:NAME or pinecone:INDEX.",
     )
