@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ragwright.endpoints import EndpointHost, EndpointInfo
+    from ragwright.endpoints.costs import EndpointCost
     from ragwright.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="See, start, prolong and stop model endpoints.")
@@ -46,7 +47,7 @@ def up(
         with ThreadPoolExecutor(max_workers=max(1, len(specs))) as pool:
             list(pool.map(lambda spec: host.deploy(spec, lease), specs))
         infos = _wait(session, host, [spec.name for spec in specs], settings.endpoints.start_timeout_seconds)
-    _show(session, infos)
+    _show(session, infos, settings)
 
 
 @app.command()
@@ -55,7 +56,7 @@ def ls(
     session: Session,
     all_owners: Annotated[bool, typer.Option("--all-owners", help="Other owners' endpoints too.")] = False,
 ) -> None:
-    """List endpoints, with the reason where one has failed."""
+    """List endpoints: what runs, until when, what it has cost and will cost; the reason where one has failed."""
     from ragwright.endpoints import open_host
 
     settings = session.settings()
@@ -63,7 +64,7 @@ def ls(
         infos = host.list(owner=None if all_owners else settings.endpoints.owner)
     if not infos:
         session.say("No endpoints.")
-    _show(session, infos)
+    _show(session, infos, settings)
 
 
 @app.command()
@@ -82,7 +83,7 @@ def extend(
     with open_host(settings) as host:
         _refuse_foreign([host.describe(name)], settings)
         info = host.extend(name, datetime.now(UTC) + timedelta(minutes=minutes))
-    _show(session, [info])
+    _show(session, [info], settings)
 
 
 @app.command()
@@ -140,25 +141,50 @@ def _wait(session: Session, host: EndpointHost, names: Sequence[str], timeout: f
                 return infos
 
 
-def _show(session: Session, infos: Sequence[EndpointInfo]) -> None:
-    session.show([info.model_dump(mode="json") for info in infos], lambda out: _print_table(out, infos))
+def _show(session: Session, infos: Sequence[EndpointInfo], settings: Settings) -> None:
+    from datetime import UTC, datetime
+
+    from ragwright.endpoints.costs import endpoint_cost, load_price_book
+
+    billed = sorted({info.instance_type for info in infos if info.instance_type})
+    book = load_price_book(settings, billed)
+    now = datetime.now(UTC)
+    costs = [endpoint_cost(info, book, now) for info in infos]
+    for note in book.notes(billed, now.date()):
+        session.say(f"note: {note}")
+    session.show(
+        [info.model_dump(mode="json") | cost.to_json() for info, cost in zip(infos, costs, strict=True)],
+        lambda out: _print_table(out, infos, costs),
+    )
 
 
-def _print_table(out: Console, infos: Sequence[EndpointInfo]) -> None:
+def _print_table(out: Console, infos: Sequence[EndpointInfo], costs: Sequence[EndpointCost]) -> None:
     from rich.table import Table
 
     if not infos:
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "host", "status", "model", "owner", "lease ends", "url"):
+    bills = ("runs on", "USD so far", "USD to its end") if any(info.instance_type for info in infos) else ()
+    for heading in ("name", "host", "status", "model", "owner", "lease ends", *bills, "url"):
         table.add_column(heading, overflow="fold")
-    for info in infos:
+    for info, cost in zip(infos, costs, strict=True):
         ends = f"{info.lease_expires_at.astimezone():%Y-%m-%d %H:%M:%S}" if info.lease_expires_at else ""
-        table.add_row(info.name, info.host, info.status, info.model, info.owner, ends, info.url or "")
+        figures = [_runs_on(info), _usd(cost.so_far), _usd(cost.until_lease_end)] if bills else []
+        table.add_row(info.name, info.host, info.status, info.model, info.owner, ends, *figures, info.url or "")
     out.print(table)
     for info in infos:
         if info.failure_reason:
             out.print(f"{info.name}: {info.failure_reason}", markup=False)
+
+
+def _runs_on(info: EndpointInfo) -> str:
+    if info.instance_type is None:
+        return "this machine"
+    return info.instance_type if info.instances <= 1 else f"{info.instances} x {info.instance_type}"
+
+
+def _usd(amount: float | None) -> str:
+    return "not known" if amount is None else f"{amount:.2f}"
 
 
 def _print_deleted(out: Console, deleted: Sequence[str]) -> None:
