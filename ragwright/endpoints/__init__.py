@@ -37,12 +37,14 @@ class Lease(BaseModel):
 
     owner: str
     run_id: str = ""
+    flow: str = ""
     expires_at: AwareDatetime
 
     @classmethod
-    def lasting(cls, *, owner: str, minutes: float, run_id: str = "") -> Lease:
+    def lasting(cls, *, owner: str, minutes: float, run_id: str = "", flow: str = "") -> Lease:
         """A lease from now on."""
-        return cls(owner=owner, run_id=run_id, expires_at=datetime.now(UTC) + timedelta(minutes=minutes))
+        expires_at = datetime.now(UTC) + timedelta(minutes=minutes)
+        return cls(owner=owner, run_id=run_id, flow=flow, expires_at=expires_at)
 
 
 class EndpointStatus(StrEnum):
@@ -138,7 +140,7 @@ class EndpointHost(Protocol):
       lease is extended if the new one ends later), another spec under a taken name replaces it, and two processes
       deploying at once get one endpoint.
     - `wait` returns once every named endpoint is in service. A failed start raises `EndpointError` with the reason and
-      the end of the log; `TimedOut` after `timeout` seconds.
+      the end of the log, or where to read it; `TimedOut` after `timeout` seconds.
     - `describe` and `connect` raise `EndpointError` for a name the host does not know.
     - `extend` never shortens a lease.
     - `delete` returns when the endpoint is gone; deleting a missing one succeeds and returns False.
@@ -178,8 +180,7 @@ class EndpointHost(Protocol):
 def open_host(settings: Settings) -> EndpointHost:
     """The host that the settings name.
 
-    Raises:
-        ConfigurationError: Its client is not installed.
+    The AWS SDK, if it needs that, is imported by the first call.
     """
     match settings.endpoints.host:
         case "local":
@@ -187,10 +188,9 @@ def open_host(settings: Settings) -> EndpointHost:
 
             return LocalHost(settings.home, cache=settings.model_folder)
         case "sagemaker":
-            raise ConfigurationError(
-                "endpoints.host 'sagemaker' is not available in this installation",
-                hint="Install the `aws` extra (pip install 'ragwright[aws]'), or set RAGWRIGHT_ENDPOINTS__HOST=local.",
-            )
+            from ragwright.endpoints.sagemaker import SageMakerHost
+
+            return SageMakerHost(settings)
 
 
 def open_endpoint(reference: str, contract: Contract, settings: Settings) -> Endpoint:

@@ -1,0 +1,121 @@
+"""The dead man's switch: a one-shot schedule that deletes an endpoint when its lease ends, whatever became of us."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from ragwright.endpoints.aws import Aws, is_missing, is_taken
+from ragwright.errors import ConfigurationError, RagwrightError
+from ragwright.settings import SageMakerSettings
+
+TARGET = "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
+# A schedule in the past is refused; this much is allowed for a clock that is behind and for the way there.
+SOONEST = timedelta(seconds=5)
+
+
+class DeadManSwitch:
+    """Schedules of EventBridge Scheduler, one an endpoint, in a group of their own.
+
+    Schedules carry no tags, so the group is the mark by which ours are known: nothing else may live in it. A schedule
+    has the name of its endpoint, calls DeleteEndpoint once, and is gone with that. What remains of the endpoint, its
+    model and configuration, costs nothing and is removed by `reap`.
+    """
+
+    def __init__(self, aws: Aws, settings: SageMakerSettings) -> None:
+        self._aws, self._settings = aws, settings
+
+    def arm(self, endpoint: str, at: datetime) -> None:
+        """Have an endpoint deleted at a moment, which replaces an earlier choice; seconds are rounded up.
+
+        Raises:
+            ConfigurationError: The role to do it with is missing from the settings.
+        """
+        if not self._settings.scheduler_role_arn:
+            raise ConfigurationError(
+                "sagemaker.scheduler_role_arn is not set, and without it nothing would end an endpoint whose run died",
+                hint="Set RAGWRIGHT_SAGEMAKER__SCHEDULER_ROLE_ARN; deploy/iam has the role's policy.",
+            )
+        moment = datetime.fromtimestamp(math.ceil(max(at, datetime.now(UTC) + SOONEST).timestamp()), UTC)
+        schedule = {
+            "Name": endpoint,
+            "GroupName": self._settings.scheduler_group,
+            "Description": f"Deletes the endpoint {endpoint} of ragwright when its lease ends",
+            "ScheduleExpression": f"at({moment:%Y-%m-%dT%H:%M:%S})",
+            "ScheduleExpressionTimezone": "UTC",
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "ActionAfterCompletion": "DELETE",
+            "Target": {
+                "Arn": TARGET,
+                "RoleArn": self._settings.scheduler_role_arn,
+                "Input": json.dumps({"EndpointName": endpoint}),
+                "RetryPolicy": {"MaximumRetryAttempts": 185, "MaximumEventAgeInSeconds": 86_400},
+            },
+        }
+        for operation in ("create_schedule", "update_schedule", "create_schedule"):
+            try:
+                self._aws.call("scheduler", operation, **schedule)
+            except RagwrightError as error:
+                if is_missing(error) and operation == "create_schedule":
+                    self._create_group()
+                    self._aws.call("scheduler", operation, **schedule)
+                    return
+                if not (is_taken(error) or is_missing(error)):  # it came or went since we looked
+                    raise
+                last = error
+            else:
+                return
+        raise last
+
+    def is_armed(self, endpoint: str) -> bool:
+        """Whether an endpoint has its schedule."""
+        return self.due(endpoint) is not None
+
+    def due(self, endpoint: str) -> datetime | None:
+        """When the schedule of an endpoint fires; None if it has none."""
+        try:
+            schedule = self._aws.call(
+                "scheduler", "get_schedule", Name=endpoint, GroupName=self._settings.scheduler_group
+            )
+        except RagwrightError as error:
+            if is_missing(error):
+                return None
+            raise
+        return datetime.fromisoformat(schedule["ScheduleExpression"].removeprefix("at(").removesuffix(")")).replace(
+            tzinfo=UTC
+        )
+
+    def disarm(self, endpoint: str) -> bool:
+        """Remove the schedule of an endpoint; whether there was one."""
+        try:
+            self._aws.call("scheduler", "delete_schedule", Name=endpoint, GroupName=self._settings.scheduler_group)
+        except RagwrightError as error:
+            if is_missing(error):
+                return False
+            raise
+        return True
+
+    def endpoints(self) -> Iterator[str]:
+        """Names of all endpoints that have a schedule."""
+        try:
+            for schedule in self._aws.pages(
+                "scheduler", "list_schedules", "Schedules", GroupName=self._settings.scheduler_group
+            ):
+                yield schedule["Name"]
+        except RagwrightError as error:
+            if not is_missing(error):
+                raise
+
+    def _create_group(self) -> None:
+        try:
+            self._aws.call(
+                "scheduler",
+                "create_schedule_group",
+                Name=self._settings.scheduler_group,
+                Tags=[{"Key": "ragwright:managed", "Value": "true"}],
+            )
+        except RagwrightError as error:
+            if not is_taken(error):
+                raise

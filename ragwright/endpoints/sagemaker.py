@@ -1,0 +1,388 @@
+"""Endpoints on SageMaker: what costs money there is created behind a dead man's switch and goes away with its lease."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from ragwright.endpoints import Endpoint, EndpointInfo, EndpointSpec, EndpointStatus, Lease
+from ragwright.endpoints.aws import Aws, is_in_progress, is_missing, is_taken
+from ragwright.endpoints.dead_man import DeadManSwitch
+from ragwright.endpoints.sagemaker_plan import (
+    Plan,
+    Variant,
+    is_name,
+    lease_from,
+    lease_tags,
+    plan_for,
+    spec_from,
+    to_aws,
+)
+from ragwright.endpoints.sagemaker_resources import KINDS, Resources, Seen, is_no_capacity
+from ragwright.errors import ConfigurationError, EndpointError, GuardRefused, RagwrightError, TimedOut, Unavailable
+from ragwright.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 30.0
+# SageMaker refuses to delete an endpoint while it starts: a switch that fired then would have fired for nothing.
+START_MARGIN = timedelta(minutes=10)
+
+
+class SageMakerHost:
+    """An `EndpointHost` on SageMaker.
+
+    Models and configurations are named by their content and endpoints by their spec, so what was begun twice or by two
+    processes at once is one thing. What an endpoint runs is written in the tags of its configuration, which never
+    change, and whose it is until when in its own. Endpoints without our tags are left alone, even when asked.
+
+    A spec's options are `preset`, `instance_type` and `instances`.
+
+    Args:
+        settings: The section `sagemaker`, the retry policy, and the home, where image addresses are cached.
+        sleep: Waits for so many seconds.
+    """
+
+    def __init__(self, settings: Settings, *, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._settings, self._sleep = settings, sleep
+        self._aws = Aws(settings.sagemaker.region, retry=settings.retry)
+        self._resources = Resources(self._aws, settings.sagemaker)
+        self._switch = DeadManSwitch(self._aws, settings.sagemaker)
+
+    def deploy(self, spec: EndpointSpec, lease: Lease) -> EndpointInfo:
+        """Create an endpoint, keep the one that runs this spec, or update one that runs another."""
+        plan = plan_for(spec, self._settings, region=self._aws.region)
+        lease_tags(lease)
+        if lease.expires_at <= datetime.now(UTC):
+            raise ConfigurationError(f"the lease of endpoint {spec.name!r} is over already: {lease.expires_at}")
+        for _ in self._looks(f"endpoint {spec.name!r} is still changing"):
+            seen = self._resources.look(spec.name)
+            if seen is None:
+                if self._create(plan, lease, plan.variants):
+                    break
+            elif seen.tags is None:
+                raise _foreign(spec.name)
+            elif seen.status in (EndpointStatus.FAILED, EndpointStatus.DELETING) or _is_over(seen):
+                self._remove(seen)
+            elif seen.spec_tags.get("spec") == plan.digest:
+                self._prolong(seen, lease.expires_at)
+                break
+            elif not seen.is_settled:
+                continue
+            elif seen.is_serverless != plan.is_serverless:  # the one thing that an update cannot change
+                self._remove(seen)
+            elif self._update(seen, plan, lease, plan.variants):
+                break
+        return self.describe(spec.name)
+
+    def wait(self, names: Sequence[str], *, timeout: float) -> list[EndpointInfo]:
+        """Return when all are in service; where there is no capacity, go on to the next instance type."""
+        deadline = time.monotonic() + timeout
+        pause = self._settings.sagemaker.poll_seconds
+        while True:
+            seen = [self._look_again(name) for name in names]
+            waiting = [name for name, one in zip(names, seen, strict=True) if one is None or not self._serves(one)]
+            if not waiting:
+                return [one.info() for one in seen if one is not None]
+            if (left := deadline - time.monotonic()) <= 0:
+                raise TimedOut(
+                    f"endpoint {waiting[0]!r} is not in service after {timeout:g} s",
+                    place=self._log_link(waiting[0]),
+                    hint="Give it longer with RAGWRIGHT_ENDPOINTS__START_TIMEOUT_SECONDS, or read its log.",
+                )
+            self._sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+
+    def describe(self, name: str) -> EndpointInfo:
+        """Look at the endpoint, its tags and its configuration's."""
+        return self._known(name).info()
+
+    def list(self, *, owner: str | None = None) -> list[EndpointInfo]:
+        """All endpoints with our tags, or one owner's, by name."""
+        infos = [seen.info() for seen in self._resources.look_at_all()]
+        return [info for info in infos if owner in (None, info.owner)]
+
+    def extend(self, name: str, until: datetime) -> EndpointInfo:
+        """Move a lease's end to `until` if that is later; a lapsed lease stays lapsed (`EndpointError`)."""
+        seen = self._known(name)
+        if _is_over(seen):
+            raise EndpointError(
+                f"the lease of endpoint {name!r} is over; it is about to be deleted",
+                hint="Deploy it again: `ragwright endpoints up`.",
+            )
+        self._prolong(seen, until)
+        return self.describe(name)
+
+    def delete(self, name: str) -> bool:
+        """Delete an endpoint, its configurations and models, and at last its switch; whether there was an endpoint."""
+        if not is_name(name):
+            return False
+        seen = self._resources.look(name)
+        if seen is not None:
+            self._remove(seen)
+        self._clear(name)
+        return seen is not None
+
+    def reap(self, now: datetime) -> Sequence[str]:
+        """Remove what is left of endpoints whose lease has lapsed at `now`, whoever owns them; their names.
+
+        Somebody's failure to go does not keep the others: its error is raised once they are gone.
+        """
+        seen_all = self._resources.look_at_all()
+        lapsed = {seen.name for seen in seen_all if _is_over(seen, now)}
+        alive = {seen.name for seen in seen_all} - lapsed
+        for kind in KINDS:
+            for _, tags in self._resources.litter(kind):
+                name = tags.get("endpoint", "")
+                if is_name(name) and name not in alive and _has_ended(tags, now):
+                    lapsed.add(name)
+        for name in self._switch.endpoints():
+            due = self._switch.due(name) if name not in alive | lapsed else None
+            if due is not None and due <= now:
+                lapsed.add(name)
+        failures: list[RagwrightError] = []
+        reaped = []
+        for name in sorted(lapsed):
+            try:
+                seen = self._resources.look(name)
+                if seen is not None and seen.tags is not None and not _is_over(seen, now):
+                    continue  # prolonged or deployed again since
+                if seen is not None and seen.tags is not None:
+                    self._remove(seen)
+                self._clear(name)
+                reaped.append(name)
+            except RagwrightError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return reaped
+
+    def connect(self, name: str, *, timeout: float = 60) -> Endpoint:
+        """Open the data plane of an endpoint in service."""
+        from ragwright.endpoints.sagemaker_runtime import SageMakerEndpoint
+
+        seen = self._known(name)
+        if seen.status in (EndpointStatus.FAILED, EndpointStatus.DELETING):
+            raise self._start_failed(seen)
+        if seen.state == "Creating":
+            raise Unavailable(f"endpoint {name!r} is not in service yet", hint="Wait for it first.")
+        most = self._settings.sagemaker.max_concurrency
+        limit = seen.spec_tags.get("max-concurrency", "")
+        return SageMakerEndpoint(
+            name,
+            seen.info().contract,
+            region=self._aws.region,
+            timeout=timeout,
+            max_concurrency=min(most, int(limit)) if limit.isdigit() else most,
+            accept_eula=seen.spec_tags.get("preset") in self._settings.sagemaker.accept_eula,
+        )
+
+    def close(self) -> None:
+        """Give back connections; the endpoints go on."""
+        self._aws.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _create(self, plan: Plan, lease: Lease, variants: Sequence[Variant]) -> bool:
+        """Create an endpoint on the first capacity that has room; False if another process was faster."""
+        name = plan.spec.name
+        refusals = []
+        with self._undone(lambda: self._clear(name)):
+            self._arm(name, plan, lease)
+            for variant in variants:
+                try:
+                    self._resources.ensure_config(plan, variant, lease)
+                    self._resources.call(
+                        "create_endpoint",
+                        EndpointName=name,
+                        EndpointConfigName=variant.config_name,
+                        Tags=self._resources.endpoint_tags(variant, lease),
+                    )
+                except RagwrightError as error:
+                    if is_no_capacity(error):
+                        log.warning("no room for endpoint %s on %s: %s", name, variant.capacity, error)
+                        refusals.append(f"{variant.capacity}: {error.what}")
+                        continue
+                    if is_taken(error) or is_missing(error):
+                        return False
+                    raise
+                with self._undone(lambda: self.delete(name)):
+                    if not self._switch.is_armed(name):  # somebody cleared away what an earlier endpoint left
+                        self._arm(name, plan, lease)
+                return True
+            raise _no_room(name, refusals)
+
+    def _update(self, seen: Seen, plan: Plan, lease: Lease, variants: Sequence[Variant]) -> bool:
+        """Have an endpoint run another spec, in place; False if something else is going on with it."""
+        refusals = []
+        self._arm(seen.name, plan, lease)
+        with self._undone(lambda: self._resources.sweep(seen.name)):
+            for variant in variants:
+                try:
+                    self._resources.ensure_config(plan, variant, lease)
+                    self._resources.mark(seen.arn, variant, lease)
+                    self._resources.call(
+                        "update_endpoint", EndpointName=seen.name, EndpointConfigName=variant.config_name
+                    )
+                except RagwrightError as error:
+                    if is_no_capacity(error):
+                        log.warning("no room for endpoint %s on %s: %s", seen.name, variant.capacity, error)
+                        refusals.append(f"{variant.capacity}: {error.what}")
+                        continue
+                    if is_in_progress(error) or is_missing(error):
+                        return False
+                    raise
+                return True
+            raise _no_room(seen.name, refusals)
+
+    def _serves(self, seen: Seen) -> bool:
+        """Whether an endpoint is in service with what was deployed; tries the next capacity where one had no room."""
+        if seen.missed_its_update or seen.status is EndpointStatus.FAILED:
+            self._go_on(seen)
+            return False
+        if seen.status is EndpointStatus.DELETING:
+            raise self._start_failed(seen)
+        return seen.status is EndpointStatus.IN_SERVICE
+
+    def _go_on(self, seen: Seen) -> None:
+        spec, lease = spec_from(seen.wanted_tags), seen.lease
+        if spec is None or lease is None or not is_no_capacity(seen.failure or ""):
+            raise self._start_failed(seen)
+        plan = plan_for(spec, self._settings, region=self._aws.region)
+        rest = plan.after(seen.wanted_tags.get("instance-type", ""))
+        if plan.digest != seen.wanted_tags.get("spec") or not rest:
+            raise self._start_failed(seen)
+        log.warning("no room for endpoint %s: %s; trying %s", seen.name, seen.failure, rest[0].capacity)
+        if seen.missed_its_update:
+            self._update(seen, plan, lease, rest)
+        else:
+            self._remove(seen)
+            self._create(plan, lease, rest)
+
+    def _remove(self, seen: Seen) -> None:
+        """Delete an endpoint and return when it is gone; waits while SageMaker refuses, since it starts or changes."""
+        if seen.tags is None:
+            raise _foreign(seen.name)
+        for _ in self._looks(f"endpoint {seen.name!r} is not gone"):
+            described = self._resources.describe(seen.name)
+            if described is None or described["CreationTime"] != seen.created_at:
+                return
+            if described["EndpointStatus"] == "Deleting":
+                continue
+            try:
+                self._resources.call("delete_endpoint", EndpointName=seen.name)
+            except RagwrightError as error:
+                if not (is_missing(error) or is_in_progress(error)):
+                    raise
+
+    def _clear(self, name: str) -> None:
+        """Remove what an endpoint that is not there left: configurations, models, and at last the switch."""
+        self._resources.sweep(name)
+        if self._resources.describe(name) is not None:
+            return
+        if self._switch.disarm(name):
+            # One that was created meanwhile believes its switch to be armed.
+            seen = self._resources.look(name)
+            if seen is not None and seen.lease is not None:
+                self._switch.arm(name, seen.lease.expires_at + START_MARGIN)
+
+    def _arm(self, name: str, plan: Plan, lease: Lease) -> None:
+        started = datetime.now(UTC) + timedelta(seconds=plan.preset.startup_seconds) + START_MARGIN
+        self._switch.arm(name, max(lease.expires_at, started))
+
+    def _prolong(self, seen: Seen, until: datetime) -> None:
+        lease = seen.lease
+        if lease is None or until <= lease.expires_at:
+            return
+        # First the switch: a lease that was promised must not be cut short by it.
+        self._switch.arm(seen.name, until)
+        self._resources.call("add_tags", ResourceArn=seen.arn, Tags=to_aws({"expires-at": until.isoformat()}))
+
+    def _known(self, name: str) -> Seen:
+        seen = self._resources.look(name) if is_name(name) else None
+        if seen is None or seen.tags is None:
+            raise EndpointError(
+                f"there is no endpoint {name!r} of ragwright's in {self._aws.region}",
+                hint="See `ragwright endpoints ls`.",
+            )
+        return seen
+
+    def _look_again(self, name: str) -> Seen | None:
+        """Look at an endpoint; None while it is missing for a moment, as its switch tells."""
+        seen = self._resources.look(name) if is_name(name) else None
+        if seen is None and is_name(name) and self._switch.is_armed(name):
+            return None
+        return self._known(name) if seen is None or seen.tags is None else seen
+
+    def _looks(self, complaint: str) -> Iterator[None]:
+        """One turn a look, with growing waits in between, until it takes too long."""
+        limit = self._settings.sagemaker.settle_seconds
+        deadline = time.monotonic() + limit
+        pause = min(1.0, self._settings.sagemaker.poll_seconds)
+        while True:
+            yield
+            if time.monotonic() > deadline:
+                raise TimedOut(f"{complaint} after {limit:g} s", hint="Try again; its lease ends it in any case.")
+            self._sleep(pause)
+            pause = min(pause * 1.5, self._settings.sagemaker.poll_seconds * 3)
+
+    @contextmanager
+    def _undone(self, undo: Callable[[], object]) -> Iterator[None]:
+        """Undo what the block did if it fails; the block's own error is the one to tell."""
+        try:
+            yield
+        except BaseException:
+            try:
+                undo()
+            except RagwrightError as error:
+                log.warning("not everything could be undone; the janitor will: %s", error)
+            raise
+
+    def _start_failed(self, seen: Seen) -> EndpointError:
+        reason = seen.failure or ("it is being deleted" if seen.state == "Deleting" else f"it is {seen.state}")
+        what = "did not change to what was deployed" if seen.missed_its_update else "is not in service"
+        return EndpointError(
+            f"endpoint {seen.name!r} {what}: {reason}",
+            place=self._log_link(seen.name),
+            hint="Mend what the log says and deploy again.",
+        )
+
+    def _log_link(self, name: str) -> str:
+        region = self._aws.region
+        group = f"$252Faws$252Fsagemaker$252FEndpoints$252F{name}"  # the console escapes twice, with $ for %
+        return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{group}"
+
+
+def _is_over(seen: Seen, now: datetime | None = None) -> bool:
+    """Whether the lease of an endpoint has ended; one that cannot be read has."""
+    return seen.lease is None or seen.lease.expires_at <= (now or datetime.now(UTC))
+
+
+def _has_ended(tags: dict[str, str], now: datetime) -> bool:
+    lease = lease_from(tags)
+    return lease is None or lease.expires_at <= now
+
+
+def _foreign(name: str) -> GuardRefused:
+    return GuardRefused(
+        f"endpoint {name!r} is not ragwright's: it has none of its tags",
+        hint="Choose another name, or delete it by hand.",
+    )
+
+
+def _no_room(name: str, refusals: Sequence[str]) -> EndpointError:
+    return EndpointError(
+        f"no instance type has room for endpoint {name!r}: {'; '.join(refusals)}",
+        hint="Raise the quota, add an instance type to its preset, or try later.",
+    )

@@ -1,0 +1,270 @@
+"""Models, endpoint configurations and endpoints of SageMaker, told apart from other people's by their tags."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from ragwright.endpoints import EndpointInfo, EndpointStatus, Lease
+from ragwright.endpoints.aws import Aws, code_of, is_missing, is_taken
+from ragwright.endpoints.sagemaker_plan import (
+    NAME_PREFIX,
+    SERVERLESS,
+    Plan,
+    Variant,
+    from_aws,
+    lease_from,
+    lease_tags,
+    spec_from,
+    stem,
+    to_aws,
+)
+from ragwright.errors import RagwrightError
+from ragwright.settings import SageMakerSettings
+
+_STATUS = {
+    "InService": EndpointStatus.IN_SERVICE,
+    "SystemUpdating": EndpointStatus.IN_SERVICE,  # AWS maintains it; it serves meanwhile
+    "Deleting": EndpointStatus.DELETING,
+    "Failed": EndpointStatus.FAILED,
+    "OutOfService": EndpointStatus.FAILED,
+    "UpdateRollbackFailed": EndpointStatus.FAILED,
+}
+# Transient beside these names: whoever asks again soon gets the same answer.
+_NO_CAPACITY = ("InsufficientInstanceCapacity", "ResourceLimitExceeded", "Insufficient capacity")
+Kind = Literal["endpoint_config", "model"]
+KINDS: tuple[Kind, ...] = ("endpoint_config", "model")
+_LISTS: dict[Kind, tuple[str, str, str, str]] = {
+    "endpoint_config": ("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", "EndpointConfigArn"),
+    "model": ("list_models", "Models", "ModelName", "ModelArn"),
+}
+
+
+def is_no_capacity(said: RagwrightError | str) -> bool:
+    """Whether there is no room on this instance type: no capacity now, or none within the account's quota."""
+    text = said if isinstance(said, str) else f"{code_of(said)} {said.what}"
+    return any(name in text for name in _NO_CAPACITY)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look at an endpoint.
+
+    Attributes:
+        state: SageMaker's word for what it does.
+        config: The configuration it runs, or still runs while it is being updated.
+        tags: Ours; None: the endpoint is somebody else's.
+        spec_tags: Of the configuration that it runs, or is to run when it is creating or updating.
+        wanted_tags: Of the configuration last deployed.
+    """
+
+    name: str
+    arn: str
+    state: str
+    config: str
+    created_at: datetime
+    failure: str | None = None
+    tags: dict[str, str] | None = None
+    spec_tags: dict[str, str] = field(default_factory=dict)
+    wanted_tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def lease(self) -> Lease | None:
+        """Its lease; None if it is not ours or the lease cannot be read."""
+        return lease_from(self.tags or {})
+
+    @property
+    def status(self) -> EndpointStatus:
+        """Its state in the port's words."""
+        return _STATUS.get(self.state, EndpointStatus.CREATING)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether SageMaker takes a change to it now."""
+        return self.state in ("InService", "Failed", "OutOfService", "UpdateRollbackFailed")
+
+    @property
+    def missed_its_update(self) -> bool:
+        """Whether it went back to what it ran before, because the new configuration did not start."""
+        return self.state == "InService" and (self.tags or {}).get("config", self.config) != self.config
+
+    @property
+    def is_serverless(self) -> bool:
+        """Whether it runs without instances."""
+        return self.spec_tags.get("instance-type") == SERVERLESS
+
+    def info(self) -> EndpointInfo:
+        """What the port tells of it."""
+        spec, lease = spec_from(self.spec_tags), self.lease
+        instances = self.spec_tags.get("instances", "1")
+        return EndpointInfo(
+            name=self.name,
+            host="sagemaker",
+            status=self.status,
+            model=spec.model if spec else "",
+            # Of a configuration that somebody deleted nobody knows the contract.
+            contract=spec.contract if spec else "tei",
+            owner=lease.owner if lease else "",
+            run_id=lease.run_id if lease else "",
+            lease_expires_at=lease.expires_at if lease else None,
+            failure_reason=self.failure if self.status is EndpointStatus.FAILED or self.missed_its_update else None,
+            created_at=self.created_at,
+            instance_type=self.spec_tags.get("instance-type"),
+            instances=int(instances) if instances.isdigit() else 1,
+        )
+
+
+class Resources:
+    """The calls that look at and change them."""
+
+    def __init__(self, aws: Aws, settings: SageMakerSettings) -> None:
+        self._aws, self._settings = aws, settings
+
+    def call(self, operation: str, **parameters: Any) -> Any:
+        """Call an operation of SageMaker."""
+        return self._aws.call("sagemaker", operation, **parameters)
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """SageMaker's description of an endpoint; None if there is none."""
+        try:
+            return dict(self.call("describe_endpoint", EndpointName=name))
+        except RagwrightError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    def look(self, name: str) -> Seen | None:
+        """Look at an endpoint, its tags and its configuration's; None if there is none."""
+        described = self.describe(name)
+        if described is None:
+            return None
+        tags = self._tags(described["EndpointArn"])
+        seen = Seen(
+            name=name,
+            arn=described["EndpointArn"],
+            state=described["EndpointStatus"],
+            config=described["EndpointConfigName"],
+            created_at=described["CreationTime"].astimezone(UTC),
+            failure=described.get("FailureReason"),
+            tags=tags,
+        )
+        if tags is None:
+            return seen
+        wanted = self._config_tags(seen.arn, tags.get("config", seen.config))
+        runs = seen.state in ("InService", "SystemUpdating") and seen.missed_its_update
+        actual = self._config_tags(seen.arn, seen.config) if runs else wanted
+        # A configuration that is gone left its words on the endpoint too.
+        return Seen(**{**seen.__dict__, "spec_tags": actual or tags, "wanted_tags": wanted or tags})
+
+    def look_at_all(self) -> list[Seen]:
+        """All endpoints of ours, by name."""
+        found = [(item["EndpointName"], item["EndpointArn"]) for item in self._endpoints()]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            ours = pool.map(lambda pair: pair[0] if self._tags(pair[1]) is not None else None, found)
+            seen = pool.map(self.look, [name for name in ours if name])
+            return sorted((one for one in seen if one is not None and one.tags is not None), key=lambda one: one.name)
+
+    def ensure_config(self, plan: Plan, variant: Variant, lease: Lease) -> None:
+        """Have the model and the endpoint configuration of a variant. Names tell the content, so one there will do."""
+        tags = to_aws({**variant.tags, **lease_tags(lease)}, self._settings.tags)
+        container = {**variant.container, "Environment": dict(variant.container["Environment"])}
+        token = self._settings.hugging_face_token
+        if plan.preset.gated and token is not None:
+            container["Environment"]["HF_TOKEN"] = token.get_secret_value()
+        vpc = (
+            {
+                "VpcConfig": {
+                    "Subnets": list(self._settings.subnets),
+                    "SecurityGroupIds": list(self._settings.security_groups),
+                }
+            }
+            if self._settings.subnets
+            else {}
+        )
+        self._create(
+            "create_model",
+            ModelName=variant.model_name,
+            ExecutionRoleArn=self._settings.role_arn,
+            PrimaryContainer=container,
+            Tags=tags,
+            **vpc,
+        )
+        self._create(
+            "create_endpoint_config",
+            EndpointConfigName=variant.config_name,
+            ProductionVariants=[dict(variant.production)],
+            Tags=tags,
+        )
+
+    def mark(self, arn: str, variant: Variant, lease: Lease) -> None:
+        """Say on an endpoint what it is to run, and for whom."""
+        self.call("add_tags", ResourceArn=arn, Tags=self.endpoint_tags(variant, lease))
+
+    def endpoint_tags(self, variant: Variant, lease: Lease) -> list[dict[str, str]]:
+        """Tags of an endpoint that is to run a variant."""
+        return to_aws({**variant.tags, **lease_tags(lease), "config": variant.config_name}, self._settings.tags)
+
+    def sweep(self, name: str) -> None:
+        """Remove the models and configurations of an endpoint that it does not use."""
+        configs = self._used_configs(name)
+        models = {model for config in configs for model in self._models_of(config)}
+        for kind in KINDS:
+            for resource, tags in self.litter(kind, stem(name)):
+                if tags.get("endpoint") == name and resource not in configs | models:
+                    self.remove(kind, resource)
+
+    def litter(self, kind: Kind, beginning: str = NAME_PREFIX) -> Iterator[tuple[str, dict[str, str]]]:
+        """Names and tags of all models or configurations that are ours."""
+        operation, key, name, arn = _LISTS[kind]
+        for item in self._aws.pages("sagemaker", operation, key, NameContains=beginning):
+            if item[name].startswith(beginning) and (tags := self._tags(item[arn])) is not None:
+                yield item[name], tags
+
+    def remove(self, kind: Kind, name: str) -> None:
+        """Delete a model or configuration; one that is gone is fine."""
+        try:
+            self.call(f"delete_{kind}", **{_LISTS[kind][2]: name})
+        except RagwrightError as error:
+            if not is_missing(error):
+                raise
+
+    def _create(self, operation: str, **parameters: Any) -> None:
+        try:
+            self.call(operation, **parameters)
+        except RagwrightError as error:
+            if not is_taken(error):
+                raise
+
+    def _used_configs(self, name: str) -> set[str]:
+        described = self.describe(name)
+        if described is None:
+            return set()
+        tags = self._tags(described["EndpointArn"]) or {}
+        return {described["EndpointConfigName"], tags.get("config", described["EndpointConfigName"])}
+
+    def _models_of(self, config: str) -> list[str]:
+        try:
+            described = self.call("describe_endpoint_config", EndpointConfigName=config)
+        except RagwrightError as error:
+            if is_missing(error):
+                return []
+            raise
+        return [variant["ModelName"] for variant in described["ProductionVariants"] if "ModelName" in variant]
+
+    def _config_tags(self, endpoint_arn: str, config: str) -> dict[str, str]:
+        return self._tags(f"{endpoint_arn.rpartition(':endpoint/')[0]}:endpoint-config/{config}") or {}
+
+    def _tags(self, arn: str) -> dict[str, str] | None:
+        """Our tags of a resource; None if it is not ours, or gone."""
+        try:
+            return from_aws(list(self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)))
+        except RagwrightError as error:
+            if is_missing(error):
+                return None
+            raise
+
+    def _endpoints(self) -> Iterator[dict[str, Any]]:
+        yield from self._aws.pages("sagemaker", "list_endpoints", "Endpoints")
