@@ -35,6 +35,7 @@ def test_the_table_of_deployments() -> None:
         "rollback": "flows.rollback.rollback",
         "publish": "flows.publish.publish",
         "janitor": "flows.janitor.janitor",
+        "agent-benchmark": "flows.agent_benchmark.agent_benchmark",
     }
 
 

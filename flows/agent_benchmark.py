@@ -1,0 +1,30 @@
+"""Will it work as a conversational agent? The same cases for every model, side by side in one report."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from ragwright.agent.benchmark.results import BenchmarkResult
+from ragwright.settings import load_settings
+from tasks.agent import benchmark_model, report_benchmark
+
+
+@flow(name="agent_benchmark", flow_run_name="Agent benchmark")
+def agent_benchmark(models: list[str] | None = None, sample: int | None = None, seed: int = 7) -> BenchmarkResult:
+    """Measure models as conversational agents, one after another.
+
+    Args:
+        models: Names in models.toml, GGUF files, [MODEL@]URLs of OpenAI-compatible servers, or
+            [MODEL@]sagemaker:ENDPOINT; none: the model that is set.
+        sample: Play only so many cases, drawn with a seed, kinds in proportion.
+        seed: Of the sample and of the models.
+    """
+    settings = load_settings()
+    results = [benchmark_model(settings, model, sample, seed) for model in models or [settings.generation.model]]
+    result = BenchmarkResult.together(results)
+    report_benchmark(settings, result)
+    return result
+
+
+if __name__ == "__main__":
+    agent_benchmark()
