@@ -159,7 +159,7 @@ class Namespace:
             return self._matrix[1:]
         settled = time.monotonic() >= self._last_seen
         records = self.seen("query")
-        matrix = np.array([r.values for r in records], dtype=np.float32).reshape(len(records), -1)
+        matrix = np.stack([r.values for r in records]) if records else np.zeros((0, 0), dtype=np.float32)
         self._matrix = (self._change, records, matrix) if settled else None
         return records, matrix
 

@@ -81,6 +81,8 @@ _DATA: tuple[tuple[str, str, str, Callable[[VectorIndex, _Request], Done]], ...]
     ("DELETE", r"/namespaces/([^/]+)", "delete_namespace", lambda index, r: index.delete_namespace(r.argument)),
 )
 _DATA_CALLS = {operation: call for _, _, operation, call in _DATA}
+OPERATIONS = tuple((method, pattern) for method, pattern, *_ in (*_CONTROL, *_DATA))
+"""What is emulated: verb and address, with an expression in place of an argument."""
 _CHANGES = WRITES | {"create_index", "configure_index", "delete_index"}
 
 
@@ -386,10 +388,12 @@ def main() -> None:
     parser.add_argument("--lag", type=float, default=0.0, help="seconds until writes show in reads")
     args = parser.parse_args()
     lag = Visibility(query=args.lag, fetch=args.lag, counts=args.lag)
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the server's threads inherit it, so that only this one is told
     with PineconeServer(port=args.port, visibility=lag) as server:
         for name, value in server.environment().items():
             print(f"export {name}={value}", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(stops)
 
 
 if __name__ == "__main__":

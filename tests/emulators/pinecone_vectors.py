@@ -141,20 +141,19 @@ class VectorIndex:
             raise Refused("Exactly one of 'id' and 'filter' must be given to update")
         if "sparseValues" in body:
             raise Refused("Sparse values are not supported by a dense index")
+        if "filter" in body and not body["filter"]:
+            raise Refused("Update with empty metadata filter is not allowed")
+        if "filter" in body and "values" in body:
+            raise Refused("Update by metadata request does not support updating vector values.")
         fields = stored(body.get("setMetadata"))
+        values = self._values(body["values"], "Vector") if "values" in body else None
+        condition = _condition(body)
         namespace = self._existing(body)
-        if "filter" in body:
-            if not body["filter"]:
-                raise Refused("Update with empty metadata filter is not allowed")
-            if "values" in body:
-                raise Refused("Update by metadata request does not support updating vector values.")
-            condition = _condition(body)
-            targets = [record for record in namespace.all_latest() if condition(record.metadata)]
-            values = None
-        else:
-            values = self._values(body["values"], "Vector") if "values" in body else None
+        if "id" in body:
             found = namespace.latest(_checked_id(body["id"]))
             targets = [found] if found else []
+        else:
+            targets = [record for record in namespace.all_latest() if condition(record.metadata)]
         changes, touched = [], 0
         for record in targets:
             changed = replace(record, metadata=record.metadata | fields)
@@ -224,7 +223,9 @@ class VectorIndex:
         for label, options in ((schema or {}).get("fields") or {}).items():
             if options.get("filterable") is not True:
                 raise Refused(f"Field {label!r} is set to filterable: false. Only filterable: true is supported.")
-        self.namespaces[name] = Namespace(self.visibility, named=True, schema=schema)
+        # Of a namespace deleted a moment ago reads may still show records.
+        namespace = self.namespaces.setdefault(name, Namespace(self.visibility))
+        namespace.named, namespace.schema = True, schema
         return Done(self._description(name), write_units=_MIN_WRITE_UNITS)
 
     def list_namespaces(self, *, prefix: str, limit: str, token: str) -> Done:
@@ -292,7 +293,8 @@ class VectorIndex:
             raise Refused(f"{what} dimension {len(values)} does not match the dimension of the index {self.dimension}")
         if not all(type(value) in (int, float) for value in values):
             raise Refused(f"{what} must be a list of numbers")
-        array = np.array(values, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            array = np.array(values, dtype=np.float32)
         if not np.isfinite(array).all():
             raise Refused(f"{what} has values that are not finite")
         if self.metric == "cosine" and not array.any():
