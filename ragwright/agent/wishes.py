@@ -35,9 +35,9 @@ _TALK = re.compile(
 )
 # About the conversation, not about what the index knows.
 _RECALL = re.compile(
-    r"\b(?:my (?:name|favou?rite|last|previous|first|age|birthday|dog|cat|job|city)|did i|"
-    r"i (?:said|told|asked|mentioned)|have i|i just|you (?:said|told|just|remember)|remember|do you know me|"
-    r"our conversation|earlier|so far|we talked|am i|the (?:last|previous|first) (?:result|answer|number|question|thing|message))\b",
+    r"\b(?:my (?:name|favou?rite|last|previous|first|age|birthday|dog|cat|job|city)|did i|have i|am i|i just|"
+    r"i (?:said|told|asked|mentioned)|you (?:said|told|just|remember)|remember|do you know me|our conversation|"
+    r"earlier|so far|we talked|the (?:last|previous|first) (?:result|answer|number|question|thing|message))\b",
     re.IGNORECASE,
 )
 _CREATIVE = re.compile(r"\b(?:joke|poem|story|song|haiku|rhyme|sing)\b", re.IGNORECASE)
