@@ -21,7 +21,7 @@ from typing import Annotated
 
 import typer
 
-from ragwright.cli import ask, chat, demo, doctor, endpoints, evaluation, history, index, questions
+from ragwright.cli import ask, benchmark, chat, demo, doctor, endpoints, evaluation, history, index, questions, size
 from ragwright.cli.session import Home, Json, Verbose
 
 app = typer.Typer(
@@ -78,4 +78,6 @@ app.command()(ask.ask)
 app.command()(chat.chat)
 app.add_typer(questions.app, name="questions")
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(benchmark.app, name="benchmark")
+app.command()(size.size)
 app.command()(doctor.doctor)
