@@ -193,7 +193,7 @@ class Answerer:
         least = readings[0].relevance - self._settings.context_margin
         near = [reading for reading in readings[: self._settings.top_k] if reading.relevance >= least]
         packed = pack([reading.section for reading in near], self._settings.context_tokens, self._embedder.count_tokens)
-        if self._generator is not None and packed:
+        if self._generator is not None and packed and not self._is_short(packed):
             reply = self._generator.generate(
                 build_prompt(question, packed), max_new_tokens=self._max_new_tokens, stop=_STOPS
             )
@@ -212,6 +212,11 @@ class Answerer:
             best, self._settings.quote_tokens, lambda text: int(self._embedder.count_tokens([text])[0])
         )
         return replace(answered, answer=quote, citations=(_citation(best.section),), source="quoted")
+
+    def _is_short(self, packed: Sequence[Section]) -> bool:
+        """Whether what the language model would be shown is one section so short that it is the answer already."""
+        limit = self._settings.quote_alone_tokens
+        return limit > 0 and len(packed) == 1 and self._pieces([packed[0].text])[0] <= limit
 
 
 def _is_cut_of(cut: Section, section: Section) -> bool:

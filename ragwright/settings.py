@@ -200,6 +200,12 @@ class AnsweringSettings(Section):
         description="Sections this much less relevant than the best are kept from the language model. Small models "
         "mix up what they are shown; with a large one raise it to 1.",
     )
+    quote_alone_tokens: int = Field(
+        64,
+        ge=0,
+        description="One section this short, when the language model would be shown no other, is quoted as it stands "
+        "without asking the model, which could only repeat it or spoil it. 0: always ask.",
+    )
     quote_tokens: int = Field(120, ge=16, description="Tokens of a quoted answer; one sentence may exceed it.")
 
 
@@ -209,7 +215,7 @@ class AgentSettings(Section):
     window: int = Field(5, ge=0, le=100, description="Exchanges (a user's turn and its reply) that are remembered.")
     max_steps: int = Field(4, ge=1, le=20, description="Tool calls in one turn at most.")
     max_repairs: int = Field(2, ge=0, le=10, description="Replies in one turn that may be asked for again at most.")
-    max_new_tokens: int = Field(256, ge=16, le=8_192, description="Tokens of one reply of the model.")
+    max_new_tokens: int = Field(512, ge=16, le=8_192, description="Tokens of one reply of the model.")
     max_reply_chars: int = Field(
         400, ge=40, le=8_000, description="Characters of an `action_input` under constrained decoding."
     )

@@ -199,7 +199,8 @@ def test_instructions_in_an_answer_are_data(settings: Settings, tmp_path: Path) 
     source = tmp_path / "hostile.csv"
     with source.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("question", "answer"), *rows])
-    settings = settings.model_copy(update={"index": "hostile"})
+    always_ask = settings.answering.model_copy(update={"quote_alone_tokens": 0})
+    settings = settings.model_copy(update={"index": "hostile", "answering": always_ask})
     assert reindex(settings, ReindexRequest(source=str(source))).ledger.added == len(rows)
     kettle, card, cord, lamp, desk = ask(settings, *(question for question, _ in rows), DESK)
     assert [answer.citations[0].row for answer in (kettle, card, cord, lamp)] == [0, 1, 2, 3]

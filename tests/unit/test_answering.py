@@ -114,8 +114,27 @@ def answerer(
     embedder = WordEmbedder()
     generator = None if reply is None else ScriptedGenerator(reply if callable(reply) else lambda prompt: reply)
     judge = None if answerable is None else Always(answerable)
-    chosen = AnsweringSettings(**options)  # type: ignore[arg-type]
+    chosen = AnsweringSettings(**{"quote_alone_tokens": 0} | options)  # type: ignore[arg-type]
     return Answerer(StoreRetriever(rows, embedder), embedder, generator, chosen, judge=judge)
+
+
+def test_one_short_section_is_quoted_without_asking_the_language_model() -> None:
+    def never(prompt: Sequence[Message]) -> str:
+        pytest.fail(f"asked {prompt}")
+
+    answer = answerer(never, quote_alone_tokens=64).answer("How much does Rowan cost?")
+    assert answer.answer == "Rowan costs 12 euros a year. There is no charge for schools."
+    assert (answer.source, answer.new_tokens, answer.abstained) == ("quoted", 0, False)
+    assert [citation.text for citation in answer.citations] == [answer.answer]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"), [({"quote_alone_tokens": 4}, "too long"), ({"context_margin": 1}, "not alone")]
+)
+def test_a_section_that_is_long_or_not_alone_is_given_to_the_language_model(options: dict[str, int], why: str) -> None:
+    chosen = {"quote_alone_tokens": 64} | options
+    answer = answerer("Rowan costs 12 euros a year.", **chosen).answer("How much does Rowan cost?")
+    assert (answer.answer, answer.source) == ("Rowan costs 12 euros a year.", "generated"), why
 
 
 def test_an_answer_that_the_cited_section_supports_is_kept() -> None:
@@ -242,7 +261,9 @@ def test_a_reply_that_was_cut_off_ends_at_a_whole_sentence() -> None:
             return Generation("Rowan costs 12 euros a year. There is no charge for", "length")
 
     embedder = WordEmbedder()
-    cut = Answerer(StoreRetriever(FAQ, embedder), embedder, CutOff(), AnsweringSettings(), judge=Always(True))
+    cut = Answerer(
+        StoreRetriever(FAQ, embedder), embedder, CutOff(), AnsweringSettings(quote_alone_tokens=0), judge=Always(True)
+    )
     assert cut.answer("How much does Rowan cost?").answer == "Rowan costs 12 euros a year."
 
 

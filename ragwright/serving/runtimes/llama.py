@@ -45,7 +45,8 @@ class LlamaModel:
         params.endpoint_slots = False
         params.n_threads_http = 2
         # Its threads wait for one another after every step: where another program takes one's core, all stand still.
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, _usable_cores() - 1)
+        # Prompts are computed in few long steps, so that there all cores gain more than they lose.
+        params.cpuparams.n_threads, params.cpuparams_batch.n_threads = max(1, _usable_cores() - 1), _usable_cores()
         params.cache_ram_mib = 0  # keeps earlier prompts, which are never used again: see cache_prompt below
         params.verbosity = 0  # the log must not hold texts
         try:
