@@ -131,12 +131,8 @@ def load_prices(own: Path | None = None) -> PriceTable:
     try:
         instances = {name: {"name": name, **fields} for name, fields in content.pop("instances", {}).items()}
         return PriceTable.model_validate({"instances": instances, **content})
-    except (ValidationError, TypeError, AttributeError) as error:
-        faults = (
-            "; ".join(f"{'.'.join(map(str, it['loc']))}: {it['msg']}" for it in error.errors(include_url=False))
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, it['loc']))}: {it['msg']}" for it in error.errors(include_url=False))
         raise ConfigurationError(
             f"the price table is not valid: {faults}", place=str(place), hint="docs/sizing.md shows the layout."
         ) from error
@@ -145,12 +141,14 @@ def load_prices(own: Path | None = None) -> PriceTable:
 def _over(below: dict[str, Any], above: dict[str, Any], place: Path) -> dict[str, Any]:
     merged = dict(below)
     for section, fields in above.items():
-        if not isinstance(fields, dict):
+        one_by_one = section == "instances"  # a file may name the price alone and leave the sizes as they are
+        if not isinstance(fields, dict) or (one_by_one and not all(isinstance(own, dict) for own in fields.values())):
             raise ConfigurationError(
-                f"{section!r} is not a table", place=str(place), hint="docs/sizing.md has an example."
+                f"{section!r} is not a table, or holds what is none",
+                place=str(place),
+                hint="docs/sizing.md has an example.",
             )
         known = below.get(section, {})
-        one_by_one = section == "instances"  # a file may name the price alone and leave the sizes as they are
         merged[section] = known | (
             {name: {**known.get(name, {}), **own} for name, own in fields.items()} if one_by_one else fields
         )
