@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ragwright.index.audit import Audit
+    from ragwright.index.expense import ReindexCost
     from ragwright.index.history import GenerationInfo
     from ragwright.index.preview import Preview
     from ragwright.settings import Settings
@@ -33,15 +34,17 @@ def plan(
         bool, typer.Option("--allow-mass-delete", help="Plan also if the source lost more than half of its rows.")
     ] = False,
 ) -> None:
-    """Show what a re-index would do: rows, sections, tokens, time. Nothing is written, nothing needs to run."""
+    """Show what a re-index would do: rows, sections, tokens, time, cost. Nothing is written, nothing needs to run."""
     from ragwright.index.attempt import ReindexRequest
+    from ragwright.index.expense import reindex_cost
     from ragwright.index.preview import preview
 
     settings = session.settings(index=index)
     request = ReindexRequest(source=source, full=full, allow_mass_delete=allow_mass_delete)
     with session.progress() as progress:
         found = preview(settings, request, progress=progress)
-    session.show(found.to_json(), lambda out: _print_plan(out, found))
+    cost = reindex_cost(settings, found)
+    session.show(found.to_json() | {"cost": cost.to_json()}, lambda out: _print_plan(out, found, cost))
 
 
 @verb
@@ -144,7 +147,7 @@ def _audit(session: Session, settings: Settings, source: str | None) -> Audit:
         return audit_live(settings, source, progress=progress)
 
 
-def _print_plan(out: Console, found: Preview) -> None:
+def _print_plan(out: Console, found: Preview, cost: ReindexCost) -> None:
     ledger = found.ledger
     out.print(
         f"{ledger.source_rows} source rows: {ledger.added} to add, {ledger.updated} to update, "
@@ -155,9 +158,10 @@ def _print_plan(out: Console, found: Preview) -> None:
         f"{found.embed} sections to embed ({found.tokens} tokens, {took}), {found.end} records to end, "
         f"{found.keep} stay as they are" + ("; into a new space." if found.new_space else ".")
     )
+    out.print(f"Cost: {cost}", markup=False)
     for rule, count in found.quarantined.items():
         out.print(f"{rule}: {count} rows", markup=False)
-    for notice in found.notices:
+    for notice in (*found.notices, *cost.notes):
         out.print(f"note: {notice}", markup=False)
 
 

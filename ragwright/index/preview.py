@@ -20,6 +20,8 @@ from ragwright.settings import Settings
 from ragwright.sources import open_source
 from ragwright.stores import open_store
 
+_STORED = ("row_key", "question", "text", "metadata")
+
 
 @dataclass(frozen=True)
 class Preview:
@@ -33,6 +35,7 @@ class Preview:
         keep: Records that would stay as they are.
         new_space: Whether everything is written anew, into a new space.
         seconds: Estimate from the speed of the last run that embedded something; None without one.
+        embed_bytes: Of what the store would keep beside the vectors of these sections: texts, ids, metadata.
         quarantined: Quarantined rows by rule.
         notices: What a person should know of the source.
     """
@@ -44,6 +47,7 @@ class Preview:
     keep: int
     new_space: bool
     seconds: float | None
+    embed_bytes: int
     quarantined: dict[str, int]
     notices: tuple[str, ...]
 
@@ -75,10 +79,12 @@ def preview(settings: Settings, request: ReindexRequest, *, progress: Progress =
         known_space = attempt.space in store.spaces()
         plan = make_plan(attempt, staged.partitions, ask_store=known_space)
         inserts = plan.of(Op.INSERT)["chunk_id"].combine_chunks()
-        tokens = 0
+        tokens = embed_bytes = 0
         for number in range(staged.partitions):
-            chunks = attempt.table(f"chunks/{number:05d}.parquet", columns=["chunk_id", "tokens"])
-            tokens += pc.sum(chunks.filter(pc.is_in(chunks["chunk_id"], inserts))["tokens"]).as_py() or 0
+            chunks = attempt.table(f"chunks/{number:05d}.parquet", columns=["chunk_id", "tokens", *_STORED])
+            chunks = chunks.filter(pc.is_in(chunks["chunk_id"], inserts))
+            tokens += pc.sum(chunks["tokens"]).as_py() or 0
+            embed_bytes += sum(pc.sum(pc.binary_length(chunks[name])).as_py() or 0 for name in ("chunk_id", *_STORED))
         counts = plan.counts()
         return Preview(
             ledger=staged.ledger,
@@ -88,6 +94,7 @@ def preview(settings: Settings, request: ReindexRequest, *, progress: Progress =
             keep=counts[Op.KEEP] + counts[Op.REVIVE] + counts[Op.REWRITE],
             new_space=not attempt.begin.base,
             seconds=_estimate(catalog, tokens),
+            embed_bytes=embed_bytes,
             quarantined=staged.quarantined,
             notices=staged.notices,
         )
