@@ -111,8 +111,8 @@ def _other(request: Request, service: str, region: str) -> Call:
         body = _json(request)
         action = target.rpartition(".")[2]
         return Call(service, action, region, _resource(service, action, region, body), body, path=request.path)
-    if action := request.values.get("Action"):
-        return Call(service, action, region, body=request.form.to_dict(), protocol="query", path=request.path)
+    if named := request.values.get("Action"):
+        return Call(service, named, region, body=request.form.to_dict(), protocol="query", path=request.path)
     return Call(service, f"{request.method} {request.path}", region, protocol="rest", path=request.path)
 
 
@@ -155,7 +155,10 @@ def _scheduler(request: Request, region: str) -> Call:
         if found and request.method == method:
             body = _json(request)
             resource = "*"
-            if found.groups() and action.endswith("Schedule"):
+            if found.groups() and action.endswith("ScheduleGroup"):
+                resource = f"arn:aws:scheduler:{region}:{ACCOUNT}:schedule-group/{found[1]}"
+                body = {**body, "Name": found[1]}
+            elif found.groups() and action.endswith("Schedule"):
                 group = body.get("GroupName") or request.args.get("groupName") or "default"
                 resource = f"arn:aws:scheduler:{region}:{ACCOUNT}:schedule/{group}/{found[1]}"
                 body = {**body, "Name": found[1]}

@@ -1,4 +1,4 @@
-"""A cloud on loopback: what ragwright uses of AWS, for tests and for trying things out. `python -m emulators.aws_cloud` runs it.
+"""A cloud on loopback: what ragwright uses of AWS, for tests and for trying things out.
 
     with AwsCloud(models="hashing") as cloud:
         environment = cloud.environment()      # for a process that is to use it
@@ -14,9 +14,13 @@ schedules are brought to life on the way. moto's resources belong to the process
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
 import os
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -25,11 +29,12 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import boto3
 from botocore.config import Config
+from emulators.aws_account import CALLER, Account
 from emulators.aws_calls import ACCOUNT, AwsError, Call, error_response, read_call
 from emulators.aws_containers import Models
 from emulators.aws_runtime import Runtime
@@ -59,7 +64,12 @@ SERVICES = (
     "RESOURCE_GROUPS_TAGGING_API",
     "APPLICATION_AUTO_SCALING",
 )
-CALLER = f"arn:aws:sts::{ACCOUNT}:user/moto"
+# What ragwright must be told of an account beside its address.
+ROLES = {
+    "RAGWRIGHT_ENDPOINTS__HOST": "sagemaker",
+    "RAGWRIGHT_SAGEMAKER__ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/ragwright-containers",
+    "RAGWRIGHT_SAGEMAKER__SCHEDULER_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/ragwright-scheduler",
+}
 TICK_SECONDS = 0.1
 RENEW_SECONDS = 30.0
 
@@ -100,6 +110,7 @@ class AwsCloud:
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._plane = ControlPlane(self.switches, self.now, models=models, cache=cache, folder=self._folder)
         self._runtime = Runtime(self.switches, self._plane.container)
+        self._account = Account(self.switches, self.permissions)
         self._scheduler = Scheduler(self.now, self._execute)
         self._server: BaseWSGIServer | None = None
         self._ended = threading.Event()
@@ -248,7 +259,7 @@ class AwsCloud:
                 elif call.service == "scheduler":
                     response = self._scheduler.answer(call, forward)
                 else:
-                    response = forward()
+                    response = self._account.answer(call) or forward()
             except AwsError as error:
                 response = error_response(call, error)
         return response(environ, start_response)
@@ -276,8 +287,12 @@ class AwsCloud:
 
         def forward() -> Response:
             signed = f"AWS4-HMAC-SHA256 Credential=scheduler/20200101/{call.region}/{call.service}/aws4_request"
-            headers = {"Authorization": signed, "X-Amz-Target": f"SageMaker.{call.action}"}
-            builder = EnvironBuilder(path="/", method="POST", headers=Headers(headers), json=dict(call.body))
+            builder = EnvironBuilder(
+                method="POST",
+                headers=Headers({"Authorization": signed, "X-Amz-Target": f"SageMaker.{call.action}"}),
+                content_type="application/x-amz-json-1.1",
+                data=json.dumps(dict(call.body)),
+            )
             return Response.from_app(self._moto, builder.get_environ(), buffered=True)
 
         if call.service != "sagemaker":
@@ -287,21 +302,18 @@ class AwsCloud:
 
 def main() -> None:
     """Print the environment as shell exports, and run until interrupted."""
-    import argparse
-    import shlex
-
     parser = argparse.ArgumentParser(prog="python -m emulators.aws_cloud", description="A cloud on loopback.")
-    parser.add_argument("--models", choices=["real", "hashing"], default="real", help="what endpoints run")
+    parser.add_argument("--models", choices=get_args(Models), default="real", help="what endpoints run")
     parser.add_argument("--cache", type=Path, default=Path(".cache/models"), help="folder of model files")
     given = parser.parse_args()
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     with AwsCloud(models=given.models, cache=given.cache) as cloud:
-        for name, value in cloud.environment().items():
+        for name, value in {**cloud.environment(), **ROLES}.items():
             sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         sys.stdout.flush()
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            sys.stderr.write("the cloud is gone, and what ran in it\n")
+        ended.wait()
 
 
 if __name__ == "__main__":

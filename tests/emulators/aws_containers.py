@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import httpx
 import orjson
@@ -25,7 +25,7 @@ import orjson
 from ragwright.endpoints import Contract
 from ragwright.errors import ConfigurationError
 from ragwright.models import get_model
-from ragwright.models.catalog import load_catalog
+from ragwright.models.catalog import Runtime, load_catalog
 from ragwright.serving.contracts import Service, open_service, refusal_body
 from ragwright.serving.refusal import Refused
 
@@ -74,7 +74,8 @@ def loads(image: str, environment: Mapping[str, str], models: Models) -> Loads:
         named = get_model(wanted)
     except ConfigurationError:
         named = None
-    if named is not None and named.task == task and named.runtime is not None:
+    runs = ("hashing", "scripted") if models == "hashing" else get_args(Runtime)
+    if named is not None and named.task == task and named.runtime in runs:
         return Loads(named.name, contract)
     if models == "real":
         same = [info for info in load_catalog().values() if info.hub == wanted and info.task == task and info.runtime]

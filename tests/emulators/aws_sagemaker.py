@@ -17,6 +17,7 @@ from emulators.aws_calls import ACCOUNT, AwsError, Call, refuse
 from emulators.aws_containers import Container, InProcess, Models, NoImage, ServingProcess, loads, settle
 from emulators.aws_shapes import check_shape
 from emulators.aws_switches import Switches
+from moto.core.utils import utcnow
 from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, SageMakerModelBackend, sagemaker_backends
 from werkzeug.wrappers import Response
 
@@ -24,11 +25,9 @@ NO_CAPACITY = (
     "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using a "
     "different ML instance type or after some time."
 )
-NO_PING = (
-    "The {container} container for production variant {variant} did not pass the ping health check. Please check "
-    "CloudWatch logs for this endpoint."
-)
 NO_IMAGE = "The image '{image}' does not exist. Ensure that the image exists in the repository."
+GATED = ("meta-llama/",)
+TOKENS = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}
 NAMES = {
     "CreateModel": ("model", "ModelName", "_models"),
     "CreateEndpointConfig": ("endpoint configuration", "EndpointConfigName", "endpoint_configs"),
@@ -208,11 +207,14 @@ class ControlPlane:
             return None, reason
         model = backend.describe_model(variant["ModelName"])
         definition: dict[str, Any] = model.primary_container or (model.containers or [{}])[0]
+        environment = definition.get("Environment", {})
+        if environment.get("HF_MODEL_ID", "").startswith(GATED) and not TOKENS & environment.keys():
+            return None, _no_ping(endpoint)  # the hub does not give it the files
         try:
-            what = loads(definition.get("Image", ""), definition.get("Environment", {}), self._models)
+            what = loads(definition.get("Image", ""), environment, self._models)
         except NoImage:
             return None, NO_IMAGE.format(image=definition.get("Image", ""))
-        if what.model.startswith("hashing-") or what.model == "scripted":
+        if self._models == "hashing":
             return InProcess(what), None
         self._started += 1
         return ServingProcess(name, what, cache=self._cache, folder=self._folder / f"{self._started}-{name}"), None
@@ -234,11 +236,11 @@ class ControlPlane:
     def _finish_creation(self, deployment: Deployment, endpoint: FakeEndpoint) -> None:
         reason = deployment.doomed or _failure(deployment.container, endpoint)
         if reason:
-            endpoint.endpoint_status, endpoint.failure_reason = "Failed", reason
+            _become(endpoint, "Failed", reason)
             _stop(deployment.container)
             deployment.container = None
         elif deployment.container is not None and deployment.container.state() == "ready":
-            endpoint.endpoint_status = "InService"
+            _become(endpoint, "InService")
 
     def _finish_update(self, deployment: Deployment, endpoint: FakeEndpoint, backend: SageMakerModelBackend) -> None:
         assert deployment.next is not None
@@ -246,11 +248,11 @@ class ControlPlane:
         reason = deployment.doomed or _failure(container, endpoint)
         if reason:  # the endpoint goes back to what it was
             _stop(container)
-            endpoint.endpoint_status, endpoint.failure_reason = "InService", reason
+            _become(endpoint, "InService", reason)
         elif container is not None and container.state() == "ready":
             _stop(deployment.container)
             deployment.container = container
-            endpoint.endpoint_status, endpoint.failure_reason = "InService", None
+            _become(endpoint, "InService")
             endpoint.endpoint_config_name = config
             endpoint.production_variants = endpoint._process_production_variants(
                 backend.endpoint_configs[config].production_variants
@@ -270,11 +272,24 @@ def _create_model(call: Call, backend: SageMakerModelBackend, forward: Callable[
     return response
 
 
+def _become(endpoint: FakeEndpoint, status: str, reason: str | None = None) -> None:
+    endpoint.endpoint_status = status
+    endpoint.failure_reason = reason  # type: ignore[assignment]  # moto's endpoints never fail
+    endpoint.last_modified_time = utcnow()
+
+
 def _failure(container: Container | None, endpoint: FakeEndpoint) -> str | None:
     if container is None or container.state() != "ended":
         return None
+    return _no_ping(endpoint)
+
+
+def _no_ping(endpoint: FakeEndpoint) -> str:
     variant = endpoint.production_variants[0]["VariantName"]
-    return NO_PING.format(container="primary", variant=variant)
+    return (
+        f"The primary container for production variant {variant} did not pass the ping health check. Please check "
+        "CloudWatch logs for this endpoint."
+    )
 
 
 def _stop(*containers: Any) -> None:

@@ -49,13 +49,16 @@ class Scheduler:
         """Carry out one call; `forward` has moto do it."""
         check_shape("scheduler", call.action, call.body)
         with self._lock:
+            _check_group(call)
             if call.action in ("CreateSchedule", "UpdateSchedule"):
                 _check_expression(call.body)
             response = forward()
             if call.action == "UpdateSchedule" and response.status_code == 200:
                 # An update replaces the whole schedule: what it leaves out goes back to its default.
                 group = scheduler_backends[ACCOUNT][call.region].schedule_groups[call.body.get("GroupName", "default")]
-                group.schedules[call.body["Name"]].action_after_completion = call.body.get("ActionAfterCompletion")
+                schedule = group.schedules[call.body["Name"]]
+                schedule.action_after_completion = call.body.get("ActionAfterCompletion")
+                schedule.state = call.body.get("State", "ENABLED")
             return response
 
     def fire_due(self) -> None:
@@ -98,6 +101,16 @@ class Scheduler:
             return Fired(schedule.name, service, action, given, f"{error.code}: {error.message}")
         said = None if response.status_code == 200 else response.get_data(as_text=True)
         return Fired(schedule.name, service, action, given, said)
+
+
+def _check_group(call: Call) -> None:
+    """Where moto fails on a missing group, and replaces one that exists."""
+    groups = scheduler_backends[ACCOUNT][call.region].schedule_groups
+    if call.action == "CreateScheduleGroup" and call.body["Name"] in groups:
+        raise AwsError("ConflictException", f"Schedule group {call.body['Name']} already exists.", 409)
+    name = call.body.get("GroupName", "default")
+    if call.action == "CreateSchedule" and name not in groups:
+        raise AwsError("ResourceNotFoundException", f"Schedule group {name} does not exist.", 404)
 
 
 def _check_expression(body: Mapping[str, Any]) -> None:

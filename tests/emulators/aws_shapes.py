@@ -33,6 +33,11 @@ def check_shape(service: str, action: str, body: Mapping[str, Any]) -> None:
         raise AwsError("ValidationException", f"{count}: {'; '.join(faults)}")
 
 
+def instance_types() -> list[str]:
+    """Every instance type that an endpoint may have."""
+    return list(_service("sagemaker").shape_for("ProductionVariantInstanceType").enum)
+
+
 def _faults(shape: Shape, value: Any, place: str) -> Iterator[str]:
     if isinstance(shape, StructureShape) and isinstance(value, Mapping):
         for name, member in shape.members.items():
