@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from jsonschema import Draft7Validator
-from pinecone_server import API_KEY, OPERATIONS, READ_ONLY_KEY, PineconeServer
+from emulators.pinecone_server import API_KEY, OPERATIONS, READ_ONLY_KEY, PineconeServer
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 VERSIONS = ("2025-10", "2026-04")
 VECTORS = [{"id": f"r{i}", "values": [1, i, 0], "metadata": {"born": i, "tags": ["a"]}} for i in range(5)]

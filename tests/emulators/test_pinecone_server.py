@@ -17,6 +17,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from emulators.pinecone_server import (
+    API_KEY,
+    READ_ONLY_KEY,
+    Faults,
+    PineconeServer,
+    Refused,
+    Visibility,
+    parse,
+    stored,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pinecone import Pinecone, RetryConfig, ServerlessSpec
@@ -33,11 +43,6 @@ from pinecone.errors import (
     ServiceError,
     UnauthorizedError,
 )
-from pinecone_faults import Faults
-from pinecone_filters import parse, stored
-from pinecone_namespaces import Visibility
-from pinecone_refusals import Refused
-from pinecone_server import API_KEY, READ_ONLY_KEY, PineconeServer
 
 AWS = ServerlessSpec(cloud="aws", region="us-east-1")
 SPACE = "space"
@@ -92,8 +97,8 @@ def _client(server: PineconeServer, key: str = API_KEY) -> Pinecone:
     return Pinecone(api_key=key, host=server.url, retry_config=RetryConfig(max_retries=0), ssl_verify=False)
 
 
-def _index(server: PineconeServer, key: str = API_KEY, host: str = "") -> Any:
-    index = _client(server, key).index(name="faq", host=host)
+def _index(server: PineconeServer, key: str = API_KEY, host: str | None = "") -> Any:
+    index = _client(server, key).index(name="faq", host=host or "")
     # The SDK does not hand its client's retries on to an index, which would sit out every refusal here.
     config = dataclasses.replace(index._config, retry_config=RetryConfig(max_retries=0))
     index._http = HTTPClient(config, DATA_PLANE_API_VERSION)
@@ -309,7 +314,7 @@ def test_a_namespace_without_records_is_not_there_unless_it_was_created_by_name(
     index.delete(ids=["r0", "r1"], namespace=SPACE)
     index.delete_namespace(name="made")
     for name in (SPACE, "made"):
-        assert _status(lambda name=name: index.describe_namespace(name=name)) == 404  # type: ignore[misc]
+        assert _status(lambda name=name: index.describe_namespace(name=name)) == 404
     assert [ns.name for ns in _all_namespaces(index)] == ["__default__"]
 
 
@@ -562,8 +567,8 @@ def test_a_server_that_is_gone_answers_no_more() -> None:
 
 
 def test_it_runs_by_itself_and_says_where() -> None:
-    command = [sys.executable, "-m", "pinecone_server", "--lag", "0.1"]
-    folder = str(Path(__file__).parent)
+    command = [sys.executable, "-m", "emulators.pinecone_server", "--lag", "0.1"]
+    folder = str(Path(__file__).parents[1])
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": folder}, cwd=folder
     ) as process:

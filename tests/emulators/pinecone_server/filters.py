@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pinecone_refusals import Refused
+from .refusals import Refused
 
 Metadata = dict[str, Any]
 Condition = Callable[[Metadata], bool]

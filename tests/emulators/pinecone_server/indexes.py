@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from pinecone_namespaces import Visibility
-from pinecone_refusals import Refused
-from pinecone_vectors import VectorIndex
+from .namespaces import Visibility
+from .refusals import Refused
+from .vectors import VectorIndex
 
 SCHEMA_SINCE = "2026-07"
 """From this version on an index is described by `schema` and `deployment`, before by `dimension`, `metric`, `spec`."""

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pinecone_filters import Condition, check_size, parse, stored
-from pinecone_namespaces import Namespace, Stored, Visibility
-from pinecone_refusals import Refused
+
+from .filters import Condition, check_size, parse, stored
+from .namespaces import Namespace, Stored, Visibility
+from .refusals import Refused
 
 MAX_VECTORS = 1_000
 MAX_IDS = 1_000
@@ -77,6 +78,7 @@ class VectorIndex:
             raise Refused("Cannot provide both 'ID' and 'vector' at the same time")
         condition = _condition(body)
         name, namespace = self._to_read(body)
+        vector: npt.NDArray[np.float32] | None
         if "vector" in body:
             vector = self._values(body["vector"], "Query vector")
         elif "id" in body:

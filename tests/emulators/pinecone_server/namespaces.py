@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pinecone_filters import Condition, Metadata
+
+from .filters import Condition, Metadata
 
 Reader = Literal["query", "fetch", "counts"]
 READERS: tuple[Reader, ...] = ("query", "fetch", "counts")
@@ -178,7 +179,7 @@ class Namespace:
 
 def _cosine(matrix: npt.NDArray[np.float32], vector: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     lengths = np.linalg.norm(matrix, axis=1) * np.linalg.norm(vector)
-    return (matrix @ vector) / np.where(lengths == 0, 1, lengths)
+    return ((matrix @ vector) / np.where(lengths == 0, 1, lengths)).astype(np.float32)
 
 
 _SCORES: dict[str, Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = {

@@ -1,15 +1,8 @@
-"""A Pinecone server on this machine for tests: the HTTP interface of control plane and data plane, in memory.
-
-What it does is written up in docs/emulators.md. To try it by hand::
-
-    PYTHONPATH=tests/emulators python -m pinecone_server
-"""
+"""The HTTP interface: addresses, keys, versions and limits; what goes wrong on purpose; what is counted."""
 
 from __future__ import annotations
 
-import argparse
 import re
-import signal
 import socket
 import struct
 import sys
@@ -26,11 +19,12 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
-from pinecone_faults import WRITES, Faults
-from pinecone_indexes import Index, configure, parse_index
-from pinecone_namespaces import Visibility
-from pinecone_refusals import Refused
-from pinecone_vectors import Done, VectorIndex
+
+from .faults import WRITES, Faults
+from .indexes import Index, configure, parse_index
+from .namespaces import Visibility
+from .refusals import Refused
+from .vectors import Done, VectorIndex
 
 API_KEY = "pcsk_for_tests"
 READ_ONLY_KEY = "pcsk_for_reading"
@@ -81,7 +75,7 @@ _DATA: tuple[tuple[str, str, str, Callable[[VectorIndex, _Request], Done]], ...]
     ("DELETE", r"/namespaces/([^/]+)", "delete_namespace", lambda index, r: index.delete_namespace(r.argument)),
 )
 _DATA_CALLS = {operation: call for _, _, operation, call in _DATA}
-OPERATIONS = tuple((method, pattern) for method, pattern, *_ in (*_CONTROL, *_DATA))
+OPERATIONS = tuple((method, pattern) for method, pattern, *_ in _CONTROL) + tuple((row[0], row[1]) for row in _DATA)
 """What is emulated: verb and address, with an expression in place of an argument."""
 _CHANGES = WRITES | {"create_index", "configure_index", "delete_index"}
 
@@ -96,7 +90,7 @@ class PineconeServer:
         creation_delay: Seconds until a new index is ready.
         deletion_delay: Seconds until the name of a deleted index is free.
         too_large_status: Of the reply to a request over 2 MB: 413, or 400 as some of the service's front ends give.
-        visibility: When writes show in reads.
+        visibility: When writes show in reads; change its attributes, for namespaces hold on to the object.
         faults: What goes wrong.
         requests: How many came in, by operation, those that were refused or lost included.
         statuses: How many replies there were, by status.
@@ -379,22 +373,3 @@ def _route(method: str, path: str, routes: Iterable[tuple[Any, ...]]) -> tuple[s
         if method == wanted and match:
             return operation, unquote(match[1]) if match.groups() else ""
     return "", ""
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m pinecone_server", description="A Pinecone server for tests.")
-    parser.add_argument("--port", type=int, default=0, help="a free one by default")
-    parser.add_argument("--lag", type=float, default=0.0, help="seconds until writes show in reads")
-    args = parser.parse_args()
-    lag = Visibility(query=args.lag, fetch=args.lag, counts=args.lag)
-    stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # the server's threads inherit it, so that only this one is told
-    with PineconeServer(port=args.port, visibility=lag) as server:
-        for name, value in server.environment().items():
-            print(f"export {name}={value}", flush=True)
-        signal.sigwait(stops)
-
-
-if __name__ == "__main__":
-    main()
