@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -121,19 +122,30 @@ class Aws:
             if self._session is None:
                 try:
                     import boto3
+                    import botocore.session
                     from botocore.exceptions import BotoCoreError
                 except ImportError as error:
                     raise ConfigurationError(
                         "the AWS SDK is not installed", hint="Install the `aws` extra: pip install 'ragwright[aws]'."
                     ) from error
+                core = botocore.session.Session()
+                core.register_component("data_loader", _descriptions())
                 try:
-                    self._session = boto3.Session()
+                    self._session = boto3.Session(botocore_session=core)
                 except BotoCoreError as error:
                     raise ConfigurationError(f"the AWS profile cannot be used: {error}", hint=_CREDENTIALS) from error
             return self._session
 
 
 _CREDENTIALS = "Check AWS_PROFILE, AWS_ACCESS_KEY_ID and AWS_DEFAULT_REGION; `aws sts get-caller-identity` tells."
+
+
+@cache
+def _descriptions() -> Any:
+    """The SDK's descriptions of services: reading one takes a fifth of a second, so all sessions share them."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def _once(client: Any, service: str, operation: str, parameters: Mapping[str, Any]) -> Any:
@@ -205,7 +217,7 @@ def failure(error: BotoCoreError, *, place: str) -> RagwrightError:
     match error:
         case exceptions.ReadTimeoutError() | exceptions.ConnectTimeoutError():
             return TimedOut(f"no answer in time: {error}", place=place)
-        case exceptions.HTTPClientError():  # refused, reset, name not resolved, TLS
+        case exceptions.HTTPClientError() | exceptions.ConnectionError() | exceptions.IncompleteReadError():
             return Unavailable(f"cannot be reached: {error}", place=place)
         case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError() | exceptions.NoRegionError():
             return ConfigurationError(str(error), place=place, hint=_CREDENTIALS)

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from ragwright.endpoints.aws import Aws, is_missing, is_taken
-from ragwright.errors import ConfigurationError, RagwrightError
+from ragwright.errors import ConfigurationError, RagwrightError, Unavailable
 from ragwright.settings import SageMakerSettings
 
 TARGET = "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
 # A schedule in the past is refused; this much is allowed for a clock that is behind and for the way there.
 SOONEST = timedelta(seconds=5)
+# Others may create, fire or remove the same schedule and its group at the same time, but not for ever.
+_ROUNDS = 4
 
 
 class DeadManSwitch:
@@ -54,20 +56,28 @@ class DeadManSwitch:
                 "RetryPolicy": {"MaximumRetryAttempts": 185, "MaximumEventAgeInSeconds": 86_400},
             },
         }
-        for operation in ("create_schedule", "update_schedule", "create_schedule"):
+        last: RagwrightError | None = None
+        for _ in range(_ROUNDS):
             try:
-                self._aws.call("scheduler", operation, **schedule)
+                self._aws.call("scheduler", "create_schedule", **schedule)
             except RagwrightError as error:
-                if is_missing(error) and operation == "create_schedule":
-                    self._create_group()
-                    self._aws.call("scheduler", operation, **schedule)
-                    return
-                if not (is_taken(error) or is_missing(error)):  # it came or went since we looked
-                    raise
                 last = error
+                if is_missing(error):
+                    self._create_group()
+                    continue
+                if not is_taken(error):
+                    raise
             else:
                 return
-        raise last
+            try:
+                self._aws.call("scheduler", "update_schedule", **schedule)
+            except RagwrightError as error:
+                last = error
+                if not is_missing(error):  # it fired or was removed since
+                    raise
+            else:
+                return
+        raise Unavailable(f"the schedule of endpoint {endpoint!r} comes and goes", place="AWS scheduler") from last
 
     def is_armed(self, endpoint: str) -> bool:
         """Whether an endpoint has its schedule."""

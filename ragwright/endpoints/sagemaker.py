@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,6 @@ from ragwright.endpoints.sagemaker_plan import (
     lease_tags,
     plan_for,
     spec_from,
-    to_aws,
 )
 from ragwright.endpoints.sagemaker_resources import KINDS, Resources, Seen, is_no_capacity
 from ragwright.errors import ConfigurationError, EndpointError, GuardRefused, RagwrightError, TimedOut, Unavailable
@@ -45,12 +45,12 @@ class SageMakerHost:
 
     Args:
         settings: The section `sagemaker`, the retry policy, and the home, where image addresses are cached.
-        sleep: Waits for so many seconds.
+        aws: How it calls AWS; by default as the settings say.
     """
 
-    def __init__(self, settings: Settings, *, sleep: Callable[[float], object] = time.sleep) -> None:
-        self._settings, self._sleep = settings, sleep
-        self._aws = Aws(settings.sagemaker.region, retry=settings.retry)
+    def __init__(self, settings: Settings, *, aws: Aws | None = None) -> None:
+        self._settings = settings
+        self._aws = aws or Aws(settings.sagemaker.region, retry=settings.retry)
         self._resources = Resources(self._aws, settings.sagemaker)
         self._switch = DeadManSwitch(self._aws, settings.sagemaker)
 
@@ -69,8 +69,11 @@ class SageMakerHost:
                 raise _foreign(spec.name)
             elif seen.status in (EndpointStatus.FAILED, EndpointStatus.DELETING) or _is_over(seen):
                 self._remove(seen)
+                self._resources.sweep(seen.name)  # its model may carry a token that is no longer good
             elif seen.spec_tags.get("spec") == plan.digest:
                 self._prolong(seen, lease.expires_at)
+                if seen.missed_its_update:  # what it went back to is what is wanted now
+                    self._resources.say(seen.arn, {"config": seen.config})
                 break
             elif not seen.is_settled:
                 continue
@@ -95,7 +98,7 @@ class SageMakerHost:
                     place=self._log_link(waiting[0]),
                     hint="Give it longer with RAGWRIGHT_ENDPOINTS__START_TIMEOUT_SECONDS, or read its log.",
                 )
-            self._sleep(min(pause, left))
+            time.sleep(min(pause, left))
             pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
 
     def describe(self, name: str) -> EndpointInfo:
@@ -197,8 +200,9 @@ class SageMakerHost:
     def _create(self, plan: Plan, lease: Lease, variants: Sequence[Variant]) -> bool:
         """Create an endpoint on the first capacity that has room; False if another process was faster."""
         name = plan.spec.name
+        attempt = uuid.uuid4().hex
         refusals = []
-        with self._undone(lambda: self._clear(name)):
+        with self._undone(lambda: self._undo_creation(name, attempt)):
             self._arm(name, plan, lease)
             for variant in variants:
                 try:
@@ -207,7 +211,7 @@ class SageMakerHost:
                         "create_endpoint",
                         EndpointName=name,
                         EndpointConfigName=variant.config_name,
-                        Tags=self._resources.endpoint_tags(variant, lease),
+                        Tags=self._resources.endpoint_tags(variant, lease, attempt),
                     )
                 except RagwrightError as error:
                     if is_no_capacity(error):
@@ -217,17 +221,16 @@ class SageMakerHost:
                     if is_taken(error) or is_missing(error):
                         return False
                     raise
-                with self._undone(lambda: self.delete(name)):
-                    if not self._switch.is_armed(name):  # somebody cleared away what an earlier endpoint left
-                        self._arm(name, plan, lease)
+                if not self._switch.is_armed(name):  # somebody cleared away what an earlier endpoint left
+                    self._arm(name, plan, lease)
                 return True
             raise _no_room(name, refusals)
 
     def _update(self, seen: Seen, plan: Plan, lease: Lease, variants: Sequence[Variant]) -> bool:
         """Have an endpoint run another spec, in place; False if something else is going on with it."""
         refusals = []
-        self._arm(seen.name, plan, lease)
-        with self._undone(lambda: self._resources.sweep(seen.name)):
+        with self._undone(lambda: self._undo_update(seen)):
+            self._arm(seen.name, plan, lease)
             for variant in variants:
                 try:
                     self._resources.ensure_config(plan, variant, lease)
@@ -245,6 +248,21 @@ class SageMakerHost:
                     raise
                 return True
             raise _no_room(seen.name, refusals)
+
+    def _undo_creation(self, name: str, attempt: str) -> None:
+        seen = self._resources.look(name)
+        if seen is not None and (seen.tags or {}).get("attempt") == attempt:
+            self._remove(seen)
+        self._clear(name)
+
+    def _undo_update(self, seen: Seen) -> None:
+        now = self._resources.look(seen.name)
+        if now is None or not now.is_settled or now.config != seen.config:
+            return  # the update is under way after all, or somebody else's is
+        self._resources.say(seen.arn, seen.tags or {})
+        if seen.lease is not None:
+            self._switch.arm(seen.name, seen.lease.expires_at)
+        self._resources.sweep(seen.name)
 
     def _serves(self, seen: Seen) -> bool:
         """Whether an endpoint is in service with what was deployed; tries the next capacity where one had no room."""
@@ -289,8 +307,10 @@ class SageMakerHost:
     def _clear(self, name: str) -> None:
         """Remove what an endpoint that is not there left: configurations, models, and at last the switch."""
         self._resources.sweep(name)
-        if self._resources.describe(name) is not None:
+        there = self._resources.look(name)
+        if there is not None and there.tags is not None:
             return
+        # Somebody else's endpoint by this name must not be deleted by our switch.
         if self._switch.disarm(name):
             # One that was created meanwhile believes its switch to be armed.
             seen = self._resources.look(name)
@@ -307,7 +327,7 @@ class SageMakerHost:
             return
         # First the switch: a lease that was promised must not be cut short by it.
         self._switch.arm(seen.name, until)
-        self._resources.call("add_tags", ResourceArn=seen.arn, Tags=to_aws({"expires-at": until.isoformat()}))
+        self._resources.say(seen.arn, {"expires-at": until.isoformat()})
 
     def _known(self, name: str) -> Seen:
         seen = self._resources.look(name) if is_name(name) else None
@@ -334,7 +354,7 @@ class SageMakerHost:
             yield
             if time.monotonic() > deadline:
                 raise TimedOut(f"{complaint} after {limit:g} s", hint="Try again; its lease ends it in any case.")
-            self._sleep(pause)
+            time.sleep(pause)
             pause = min(pause * 1.5, self._settings.sagemaker.poll_seconds * 3)
 
     @contextmanager

@@ -177,7 +177,10 @@ def _assemble(spec: EndpointSpec, preset: Preset, image: str, settings: Settings
 
 
 def _container(preset: Preset, image: str, capacity: Instance | Serverless) -> dict[str, Any]:
-    environment = {"HF_MODEL_ID": get_model(preset.model).hub or preset.model}
+    name = get_model(preset.model).hub or preset.model
+    environment = {"HF_MODEL_ID": name}
+    if preset.container == "djl-lmi":
+        environment["OPTION_SERVED_MODEL_NAME"] = name  # vLLM refuses requests that name another model
     if preset.container == "tgi" and isinstance(capacity, Instance):
         environment["SM_NUM_GPUS"] = str(capacity.gpus)
     if preset.quantisation:
@@ -196,11 +199,14 @@ def _capacity(preset: Preset, capacity: Instance | Serverless) -> dict[str, Any]
     if isinstance(capacity, Serverless):
         size = {"MemorySizeInMB": capacity.memory_mb, "MaxConcurrency": capacity.max_concurrency}
         return {"ServerlessConfig": size}
+    patience = {"ContainerStartupHealthCheckTimeoutInSeconds": preset.startup_seconds}
+    if preset.model_data:
+        patience["ModelDataDownloadTimeoutInSeconds"] = preset.startup_seconds
     return {
         "InstanceType": capacity.type,
         "InitialInstanceCount": preset.count,
         "InitialVariantWeight": 1.0,
-        "ContainerStartupHealthCheckTimeoutInSeconds": preset.startup_seconds,
+        **patience,
     }
 
 

@@ -14,6 +14,7 @@ from ragwright.endpoints.sagemaker_plan import (
     NAME_PREFIX,
     SERVERLESS,
     Plan,
+    Tags,
     Variant,
     from_aws,
     lease_from,
@@ -22,7 +23,7 @@ from ragwright.endpoints.sagemaker_plan import (
     stem,
     to_aws,
 )
-from ragwright.errors import RagwrightError
+from ragwright.errors import RagwrightError, RequestRejected
 from ragwright.settings import SageMakerSettings
 
 _STATUS = {
@@ -141,7 +142,12 @@ class Resources:
         described = self.describe(name)
         if described is None:
             return None
-        tags = self._tags(described["EndpointArn"])
+        try:
+            tags = self._tags(described["EndpointArn"])
+        except RagwrightError as error:
+            if is_missing(error):  # gone since
+                return None
+            raise
         seen = Seen(
             name=name,
             arn=described["EndpointArn"],
@@ -161,9 +167,10 @@ class Resources:
 
     def look_at_all(self) -> list[Seen]:
         """All endpoints of ours, by name."""
-        found = [(item["EndpointName"], item["EndpointArn"]) for item in self._endpoints()]
+        listed = self._aws.pages("sagemaker", "list_endpoints", "Endpoints", MaxResults=100)
+        found = [(item["EndpointName"], item["EndpointArn"]) for item in listed]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            ours = pool.map(lambda pair: pair[0] if self._tags(pair[1]) is not None else None, found)
+            ours = pool.map(lambda pair: pair[0] if self._tags_if_there(pair[1]) is not None else None, found)
             seen = pool.map(self.look, [name for name in ours if name])
             return sorted((one for one in seen if one is not None and one.tags is not None), key=lambda one: one.name)
 
@@ -171,19 +178,10 @@ class Resources:
         """Have the model and the endpoint configuration of a variant. Names tell the content, so one there will do."""
         tags = to_aws({**variant.tags, **lease_tags(lease)}, self._settings.tags)
         container = {**variant.container, "Environment": dict(variant.container["Environment"])}
-        token = self._settings.hugging_face_token
-        if plan.preset.gated and token is not None:
-            container["Environment"]["HF_TOKEN"] = token.get_secret_value()
-        vpc = (
-            {
-                "VpcConfig": {
-                    "Subnets": list(self._settings.subnets),
-                    "SecurityGroupIds": list(self._settings.security_groups),
-                }
-            }
-            if self._settings.subnets
-            else {}
-        )
+        if plan.preset.gated and self._token:
+            container["Environment"]["HF_TOKEN"] = self._token
+        subnets, groups = list(self._settings.subnets), list(self._settings.security_groups)
+        vpc = {"VpcConfig": {"Subnets": subnets, "SecurityGroupIds": groups}} if subnets else {}
         self._create(
             "create_model",
             ModelName=variant.model_name,
@@ -201,11 +199,16 @@ class Resources:
 
     def mark(self, arn: str, variant: Variant, lease: Lease) -> None:
         """Say on an endpoint what it is to run, and for whom."""
-        self.call("add_tags", ResourceArn=arn, Tags=self.endpoint_tags(variant, lease))
+        self.say(arn, {**variant.tags, **lease_tags(lease), "config": variant.config_name})
 
-    def endpoint_tags(self, variant: Variant, lease: Lease) -> list[dict[str, str]]:
-        """Tags of an endpoint that is to run a variant."""
-        return to_aws({**variant.tags, **lease_tags(lease), "config": variant.config_name}, self._settings.tags)
+    def say(self, arn: str, tags: Tags) -> None:
+        """Put tags on an endpoint, in place of those of the same names."""
+        self.call("add_tags", ResourceArn=arn, Tags=to_aws(tags))
+
+    def endpoint_tags(self, variant: Variant, lease: Lease, attempt: str) -> list[dict[str, str]]:
+        """Tags of a new endpoint that is to run a variant; `attempt` tells whose creation made it."""
+        tags = {**variant.tags, **lease_tags(lease), "config": variant.config_name, "attempt": attempt}
+        return to_aws(tags, self._settings.tags)
 
     def sweep(self, name: str) -> None:
         """Remove the models and configurations of an endpoint that it does not use."""
@@ -219,8 +222,8 @@ class Resources:
     def litter(self, kind: Kind, beginning: str = NAME_PREFIX) -> Iterator[tuple[str, dict[str, str]]]:
         """Names and tags of all models or configurations that are ours."""
         operation, key, name, arn = _LISTS[kind]
-        for item in self._aws.pages("sagemaker", operation, key, NameContains=beginning):
-            if item[name].startswith(beginning) and (tags := self._tags(item[arn])) is not None:
+        for item in self._aws.pages("sagemaker", operation, key, NameContains=beginning, MaxResults=100):
+            if item[name].startswith(beginning) and (tags := self._tags_if_there(item[arn])) is not None:
                 yield item[name], tags
 
     def remove(self, kind: Kind, name: str) -> None:
@@ -231,18 +234,26 @@ class Resources:
             if not is_missing(error):
                 raise
 
+    @property
+    def _token(self) -> str:
+        token = self._settings.hugging_face_token
+        return token.get_secret_value().strip() if token else ""
+
     def _create(self, operation: str, **parameters: Any) -> None:
         try:
             self.call(operation, **parameters)
         except RagwrightError as error:
-            if not is_taken(error):
-                raise
+            if is_taken(error):
+                return
+            if self._token and self._token in error.what:  # AWS quotes what it finds wrong; the cause does so too
+                raise RequestRejected(error.what.replace(self._token, "***"), place=error.place) from None
+            raise
 
     def _used_configs(self, name: str) -> set[str]:
         described = self.describe(name)
         if described is None:
             return set()
-        tags = self._tags(described["EndpointArn"]) or {}
+        tags = self._tags_if_there(described["EndpointArn"]) or {}
         return {described["EndpointConfigName"], tags.get("config", described["EndpointConfigName"])}
 
     def _models_of(self, config: str) -> list[str]:
@@ -255,16 +266,17 @@ class Resources:
         return [variant["ModelName"] for variant in described["ProductionVariants"] if "ModelName" in variant]
 
     def _config_tags(self, endpoint_arn: str, config: str) -> dict[str, str]:
-        return self._tags(f"{endpoint_arn.rpartition(':endpoint/')[0]}:endpoint-config/{config}") or {}
+        return self._tags_if_there(f"{endpoint_arn.rpartition(':endpoint/')[0]}:endpoint-config/{config}") or {}
 
     def _tags(self, arn: str) -> dict[str, str] | None:
-        """Our tags of a resource; None if it is not ours, or gone."""
+        """Our tags of a resource; None if it is not ours."""
+        return from_aws(list(self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)))
+
+    def _tags_if_there(self, arn: str) -> dict[str, str] | None:
+        """The same; None also if there is no such resource."""
         try:
-            return from_aws(list(self._aws.pages("sagemaker", "list_tags", "Tags", ResourceArn=arn)))
+            return self._tags(arn)
         except RagwrightError as error:
             if is_missing(error):
                 return None
             raise
-
-    def _endpoints(self) -> Iterator[dict[str, Any]]:
-        yield from self._aws.pages("sagemaker", "list_endpoints", "Endpoints")

@@ -158,20 +158,27 @@ class SageMakerEndpoint:
 
     def _container_said(self, response: Mapping[str, Any]) -> RagwrightError:
         """Read the status and words of the container itself, as if it had been called over HTTP."""
-        status = int(response.get("OriginalStatusCode") or 500)
-        said = f"{status}: {_reason(str(response.get('OriginalMessage') or response['Error'].get('Message', '')))}"
-        match status:
-            case 429:
-                return Throttled(said, place=self._place)
-            case 413:
-                return PayloadTooLarge(said, place=self._place, hint="Send less at once.")
-            case 404 | 405:
-                return NoSuchOperation(said, place=self._place, hint="Check its preset and contract.")
-        if "timed out" in said.lower() and status >= 500:
-            return TimedOut(said, place=self._place, hint="Send less at once; SageMaker waits for 60 s.")
-        if status >= 500 or status in _PASSING:
-            return Unavailable(said, place=self._place)
-        return RequestRejected(said, place=self._place)
+        status = int(response.get("OriginalStatusCode") or 0)  # 0: it gave none
+        said = _reason(str(response.get("OriginalMessage") or response["Error"].get("Message", "")))
+        said = f"{status}: {said}" if status else said
+        error: RagwrightError
+        if status == 429:
+            error = Throttled(said, place=self._place)
+        elif status == 413:
+            error = PayloadTooLarge(said, place=self._place, hint="Send less at once.")
+        elif 200 <= status < 300:
+            error = PayloadTooLarge(
+                f"the reply cannot be passed on: {said}", place=self._place, hint="Ask less at once."
+            )
+        elif status in (404, 405):
+            error = NoSuchOperation(said, place=self._place, hint="Check its preset and contract.")
+        elif 400 <= status < 500 and status not in _PASSING:
+            error = RequestRejected(said, place=self._place)
+        elif "timed out" in said.lower():
+            error = TimedOut(said, place=self._place, hint="Send less at once; SageMaker waits for 60 s.")
+        else:
+            error = Unavailable(said, place=self._place)
+        return error
 
 
 def _reason(text: str) -> str:

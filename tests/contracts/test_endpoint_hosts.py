@@ -6,34 +6,56 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from emulators.aws_cloud import AwsCloud
 
 from ragwright.endpoints import Endpoint, EndpointHost, EndpointSpec, EndpointStatus, Lease
 from ragwright.endpoints.local import LocalHost
+from ragwright.endpoints.sagemaker import SageMakerHost
 from ragwright.errors import EndpointError, TimedOut
+from ragwright.settings import load_settings
 
 STANDIN = Path(__file__).resolve().parents[1] / "emulators" / "endpoint_server.py"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A kind of host, and models that behave in known ways on it."""
+    """A kind of host, and models that behave in known ways on it.
+
+    Attributes:
+        log: What a failed start quotes of the log, or where it says that the log is.
+        reply: What the good model says to `{"inputs": ["a"]}`, as far as it can be told.
+        incarnation: What tells an endpoint from an earlier one of the same name.
+        prepare: Called with a model's name before it is deployed.
+    """
 
     open: Callable[[], EndpointHost]
     good: str
     slow: str
     broken: str
     broken_reason: str
+    log: str
+    reply: Callable[[Any], bool]
+    incarnation: Callable[[EndpointHost, str], object]
+    prepare: Callable[[str], object] = field(default=lambda model: None)
 
     def spec(self, name: str = "minilm", model: str | None = None) -> EndpointSpec:
+        self.prepare(model or self.good)
         return EndpointSpec(name=name, model=model or self.good, contract="tei")
 
 
-@pytest.fixture(params=["local"])
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[AwsCloud]:
+    with AwsCloud(models="hashing") as cloud:
+        yield cloud
+
+
+@pytest.fixture(params=["local", "sagemaker"])
 def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
     match request.param:
         case "local":
@@ -43,6 +65,13 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
                 slow="slow-30",
                 broken="crash-3",
                 broken_reason="exit code 3",
+                log="log line 99",
+                reply=lambda reply: bool(reply["echo"] == {"inputs": ["a"]}),
+                incarnation=serving_process,
+            )
+        case "sagemaker":
+            stage = on_sagemaker(
+                request.getfixturevalue("cloud"), request.getfixturevalue("monkeypatch"), home=tmp_path
             )
         case unknown:
             raise AssertionError(unknown)
@@ -60,6 +89,45 @@ def host(stage: Stage) -> Iterator[EndpointHost]:
 
 def lease(minutes: float = 5, owner: str = "me") -> Lease:
     return Lease.lasting(owner=owner, minutes=minutes, run_id="run-1")
+
+
+def on_sagemaker(cloud: AwsCloud, monkeypatch: pytest.MonkeyPatch, *, home: Path) -> Stage:
+    cloud.reset()
+    for variable, value in cloud.environment().items():
+        monkeypatch.setenv(variable, value)
+    models = ("hashing-384", "hashing-128", "hashing-64")
+    (home / "presets.toml").write_text(
+        "\n".join(
+            f'[{model}]\nmodel = "{model}"\ncontract = "tei"\ncontainer = "tei-cpu"\n'
+            f'image = "registry.example/tei-cpu:1"\ninstances = [{{ type = "ml.m5.xlarge" }}]\n'
+            for model in models
+        )
+    )
+    settings = load_settings(
+        home=home,
+        sagemaker={
+            "role_arn": "arn:aws:iam::123456789012:role/containers",
+            "scheduler_role_arn": "arn:aws:iam::123456789012:role/dead-mans-switch",
+            "poll_seconds": 0.05,
+        },
+    )
+    good, slow, broken = models
+
+    def prepare(model: str) -> None:
+        cloud.switches.start_seconds = 2 if model == slow else 0
+        cloud.switches.failing_starts = {"broken": "no ping from the container"} if model == broken else {}
+
+    return Stage(
+        open=lambda: SageMakerHost(settings),
+        good=good,
+        slow=slow,
+        broken=broken,
+        broken_reason="no ping from the container",
+        log="logsV2:log-groups/log-group/$252Faws$252Fsagemaker$252FEndpoints$252Fbroken",
+        reply=lambda reply: [len(vector) for vector in reply] == [384],
+        incarnation=lambda host, name: host.describe(name).created_at,
+        prepare=prepare,
+    )
 
 
 def serving_process(host: EndpointHost, name: str) -> int:
@@ -92,15 +160,15 @@ def test_a_waited_for_endpoint_answers(stage: Stage, host: EndpointHost) -> None
     with host.connect("minilm", timeout=10) as endpoint:
         assert isinstance(endpoint, Endpoint)
         assert (endpoint.name, endpoint.contract) == ("minilm", "tei")
-        assert endpoint.invoke({"inputs": ["a"]})["echo"] == {"inputs": ["a"]}
+        assert stage.reply(endpoint.invoke({"inputs": ["a"]}))
 
 
 def test_deploying_the_same_spec_twice_returns_the_same_endpoint(stage: Stage, host: EndpointHost) -> None:
     host.deploy(stage.spec(), lease())
     host.wait(["minilm"], timeout=30)
-    first = serving_process(host, "minilm")
+    first = stage.incarnation(host, "minilm")
     host.deploy(stage.spec(), lease())
-    assert serving_process(host, "minilm") == first
+    assert stage.incarnation(host, "minilm") == first
     assert [info.name for info in host.list()] == ["minilm"]
 
 
@@ -121,22 +189,22 @@ def test_another_spec_under_a_taken_name_replaces_it(stage: Stage, host: Endpoin
 
 def test_two_hosts_that_deploy_at_once_get_one_endpoint(stage: Stage) -> None:
     barrier = threading.Barrier(4)
-    processes: list[int] = []
+    found: list[object] = []
 
     def deploy() -> None:
         with stage.open() as host:
             barrier.wait()
             host.deploy(stage.spec(), lease())
             host.wait(["minilm"], timeout=30)
-            processes.append(serving_process(host, "minilm"))
+            found.append(stage.incarnation(host, "minilm"))
 
     threads = [threading.Thread(target=deploy) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(processes) == 4
-    assert len(set(processes)) == 1
+    assert len(found) == 4
+    assert len(set(found)) == 1
 
 
 def test_wait_returns_in_the_order_of_the_names(stage: Stage, host: EndpointHost) -> None:
@@ -153,7 +221,7 @@ def test_a_failed_start_is_reported_at_once_with_reason_and_log(stage: Stage, ho
         host.wait(["fine", "broken"], timeout=60)
     assert time.monotonic() - begun < 20
     assert stage.broken_reason in str(caught.value)
-    assert "log line 99" in str(caught.value)
+    assert stage.log in str(caught.value)
     assert host.describe("broken").status is EndpointStatus.FAILED
 
 
@@ -213,17 +281,19 @@ def test_list_shows_all_endpoints_or_one_owners_by_name(stage: Stage, host: Endp
 def test_endpoints_outlive_the_host_that_deployed_them(stage: Stage) -> None:
     with stage.open() as first:
         first.deploy(stage.spec(), lease())
+        first.wait(["minilm"], timeout=30)
+        first_incarnation = stage.incarnation(first, "minilm")
     with stage.open() as second:
         [info] = second.wait(["minilm"], timeout=30)
         assert info.status is EndpointStatus.IN_SERVICE
-        assert serving_process(second, "minilm") > 0
+        assert stage.incarnation(second, "minilm") == first_incarnation
 
 
 def test_an_endpoint_can_be_deployed_again_after_its_deletion(stage: Stage, host: EndpointHost) -> None:
     host.deploy(stage.spec(), lease())
     host.wait(["minilm"], timeout=30)
-    first = serving_process(host, "minilm")
+    first = stage.incarnation(host, "minilm")
     host.delete("minilm")
     host.deploy(stage.spec(), lease())
     host.wait(["minilm"], timeout=30)
-    assert serving_process(host, "minilm") != first
+    assert stage.incarnation(host, "minilm") != first

@@ -10,6 +10,7 @@ import pytest
 from ragwright.endpoints import EndpointHost, Lease, embedder_spec, generator_spec, open_endpoint, open_host
 from ragwright.endpoints.http import HttpEndpoint
 from ragwright.endpoints.local import LocalHost
+from ragwright.endpoints.sagemaker import SageMakerHost
 from ragwright.errors import ConfigurationError, EndpointError
 from ragwright.settings import Settings, load_settings
 
@@ -46,10 +47,11 @@ def test_a_name_that_no_endpoint_can_have_is_refused(tmp_path: Path) -> None:
 
 def test_the_host_is_the_one_the_settings_name(settings: Settings, tmp_path: Path) -> None:
     with open_host(settings) as host:
+        assert isinstance(host, LocalHost)
         assert isinstance(host, EndpointHost)
         assert host.list() == []
-    with pytest.raises(ConfigurationError, match="sagemaker"):
-        open_host(load_settings(home=tmp_path, endpoints={"host": "sagemaker"}))
+    with open_host(load_settings(home=tmp_path, endpoints={"host": "sagemaker"})) as host:
+        assert isinstance(host, SageMakerHost)
 
 
 @pytest.mark.parametrize(
