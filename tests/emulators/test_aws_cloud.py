@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import pytest
 from botocore.exceptions import ClientError
@@ -396,3 +401,25 @@ def test_a_real_server_runs_behind_an_endpoint_and_ends_with_it(tmp_path: Path) 
         assert not served[0].is_running()
         until(lambda: status(sagemaker, "broken")[0] == "Failed")
         assert "ping health check" in str(status(sagemaker, "broken")[1])
+
+
+def test_it_runs_by_itself_and_says_where() -> None:
+    command = [sys.executable, "-m", "emulators.aws_cloud", "--models", "hashing"]
+    folder = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": folder}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        exports = {}
+        while "RAGWRIGHT_SAGEMAKER__SCHEDULER_ROLE_ARN" not in exports and (line := process.stdout.readline()):
+            name, _, value = line.removeprefix("export ").strip().partition("=")
+            exports[name] = value
+        there = boto3.client(
+            "sagemaker",
+            region_name=exports["AWS_REGION"],
+            endpoint_url=exports["AWS_ENDPOINT_URL_SAGEMAKER"],
+            aws_access_key_id=exports["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=exports["AWS_SECRET_ACCESS_KEY"],
+        )
+        assert there.list_endpoints()["Endpoints"] == []
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
