@@ -1,6 +1,6 @@
 """Vectors in a Pinecone index, through its vector API over HTTP: one namespace a space.
 
-docs/decisions/0014 says why the vector API and not the document API. An index has one dimension, and so have all of its
+docs/decisions/0015 says why the vector API and not the document API. An index has one dimension, and so have all of its
 spaces: vectors of another length need another index.
 """
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ragwright.documents import Match
 from ragwright.retry import RetryPolicy
-from ragwright.stores import limits, pinecone_search, visibility, words
+from ragwright.stores import limits, pinecone_scan, pinecone_search, visibility, words
 from ragwright.stores import pinecone_records as wire
 from ragwright.stores.generation_words import GenerationWords
 from ragwright.stores.pinecone_errors import translated
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pinecone import Index
 
 LANES = 8
-_PAGE_BYTES = 2 * 1024 * 1024  # of one page of a scan, roughly
-_LIST_IDS = 100  # the longest page of ids
 _SCHEMA = {"fields": {name: {"filterable": True} for name in wire.FILTERED}}
 
 
@@ -207,9 +205,10 @@ class PineconeStore:
         """See `VectorStore`. Pages follow each other; what is written meanwhile may or may not be among them."""
         index, dimension = self._space(space)
         layout = limits.check_columns(columns, dimension, place=self._place(space))
+        place = self._place(space)
         if as_of is None and layout.names == ["record_id"]:
-            return self._list(index, space, layout)
-        return self._pages(index, space, layout, as_of, dimension)
+            return pinecone_scan.ids(index, space, layout, self._retry, place=place)
+        return pinecone_scan.records(index, space, layout, dimension, as_of, self._retry, place=place)
 
     def wait_visible(
         self, space: str, *, present: Sequence[str] = (), absent: Sequence[str] = (), timeout: float = 60
@@ -342,43 +341,3 @@ class PineconeStore:
         with translated(self._place(space)):
             answer = index.query(vector=vector, top_k=top_k, namespace=space, filter=condition, include_metadata=shown)
         return list(answer.matches)
-
-    def _list(self, index: Index, space: str, layout: pa.Schema) -> Iterator[pa.RecordBatch]:
-        token: str | None = None
-        while True:
-            page = self._page(
-                partial(index.list_paginated, namespace=space, limit=_LIST_IDS, pagination_token=token), space
-            )
-            ids = [wire.plain_id(item.id) for item in page.vectors if item.id]
-            if ids:
-                yield pa.record_batch([pa.array(ids, pa.string())], schema=layout)
-            token = page.pagination.next if page.pagination else None
-            if not token:
-                return
-
-    def _pages(
-        self, index: Index, space: str, layout: pa.Schema, as_of: int | None, dimension: int
-    ) -> Iterator[pa.RecordBatch]:
-        condition = {"born": {"$gte": 0}} if as_of is None else pinecone_search.visible_at(as_of)
-        limit = max(10, min(1_000, _PAGE_BYTES // (12 * dimension + 2_000)))
-        token: str | None = None
-        while True:
-            read = partial(
-                index.fetch_by_metadata, filter=condition, namespace=space, limit=limit, pagination_token=token
-            )
-            page = self._page(read, space)
-            found = [(record.id, record.metadata, record.values) for record in page.vectors.values()]
-            if found:
-                yield from wire.table(found, layout, place=self._place(space)).to_batches()
-            token = page.pagination.next if page.pagination else None
-            if not token:
-                return
-
-    def _page(self, read: Callable[[], Any], space: str) -> Any:
-        """A page of a scan; tried again by itself, as a scan cannot go on where it broke off."""
-
-        def once() -> Any:
-            with translated(self._place(space)):
-                return read()
-
-        return self._retry.call(once)
