@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from ragwright.agent.benchmark.results import BenchmarkResult
+from ragwright.agent.benchmark.subjects import subject
 from ragwright.settings import load_settings
 from tasks.agent import benchmark_model, report_benchmark
 
@@ -20,7 +21,10 @@ def agent_benchmark(models: list[str] | None = None, sample: int | None = None, 
         seed: Of the sample and of the models.
     """
     settings = load_settings()
-    results = [benchmark_model(settings, model, sample, seed) for model in models or [settings.generation.model]]
+    names = models or [settings.generation.model]
+    for name in names:
+        subject(name, settings)  # a mistyped name should not wait for the models before it
+    results = [benchmark_model(settings, name, sample, seed) for name in names]
     result = BenchmarkResult.together(results)
     report_benchmark(settings, result)
     return result

@@ -19,9 +19,9 @@ from ragwright.evaluation.charts import (
     scores_plot,
     trend_plot,
 )
+from ragwright.evaluation.document import document
 from ragwright.evaluation.drawing import Plot, interval_bar
 from ragwright.evaluation.holdout import is_named, named
-from ragwright.evaluation.html_style import STYLE
 from ragwright.evaluation.markup import Child, Markup, el, together
 from ragwright.evaluation.metrics import QuestionResult, answerability, selection
 from ragwright.evaluation.questions import Question
@@ -32,7 +32,6 @@ from ragwright.evaluation.statistics import expected_calibration_error, reliabil
 MOST_FAILURES = 300
 _MOST_CHARS = 700
 _MOST_RETRIEVED = 5
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _TILES = ("answerable_correctness", "false_answer_rate", "over_refusal_rate", "hit_at_5")
 _TREND = (
     ("answer_correctness", "treated correctly"),
@@ -94,21 +93,7 @@ def page(result: EvaluationResult, subject: Subject) -> str:
         el("nav", el("ul", (el("li", el("a", name, href=f"#{key}")) for name, key, _ in kept)), aria_label="Sections"),
         [el("section", el("h2", name), content, id=key) for name, key, content in kept],
     ]
-    document = el(
-        "html",
-        el(
-            "head",
-            el("meta", charset="utf-8"),
-            el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            el("meta", name="color-scheme", content="light dark"),
-            el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-            el("title", title),
-            el("style", Markup(STYLE)),
-        ),
-        el("body", el("main", body)),
-        lang="en",
-    )
-    return f"<!doctype html>\n{document}\n"
+    return document(title, body)
 
 
 def plots(result: EvaluationResult, subject: Subject) -> list[Plot]:

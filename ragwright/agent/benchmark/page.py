@@ -14,13 +14,12 @@ from ragwright.agent.benchmark.report import markdown, rows_of_costs, rows_of_ki
 from ragwright.agent.benchmark.results import LABELS, BenchmarkResult, ModelResult
 from ragwright.agent.benchmark.scoring import Share
 from ragwright.errors import ConfigurationError, StorageFull, is_disk_full
+from ragwright.evaluation.document import document
 from ragwright.evaluation.drawing import LEFT, RIGHT, SIGNS, WIDTH, Plot, Scale, interval_bar, share_ticks, sign
-from ragwright.evaluation.html_style import STYLE
 from ragwright.evaluation.markup import Child, Markup, el, together
 from ragwright.settings import Settings
 
 TITLE = "Will it work as a conversational agent?"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _MOST_FAILURES = 300
 _MOST_CHARS = 700
 _LINE = 22
@@ -75,21 +74,7 @@ def page(result: BenchmarkResult) -> str:
         el("section", el("h2", "By kind of case"), _table(["", *names], rows_of_kinds(models))),
         [_failures(model) for model in models],
     ]
-    document = el(
-        "html",
-        el(
-            "head",
-            el("meta", charset="utf-8"),
-            el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            el("meta", name="color-scheme", content="light dark"),
-            el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-            el("title", TITLE),
-            el("style", Markup(STYLE)),
-        ),
-        el("body", el("main", body)),
-        lang="en",
-    )
-    return f"<!doctype html>\n{document}\n"
+    return document(TITLE, body)
 
 
 def shares_plot(models: Sequence[ModelResult]) -> Plot:
