@@ -45,10 +45,6 @@ _FORMS: tuple[tuple[str, str], ...] = (
     (rf"{_N} ?(?:percent|per cent)\b", "{0} / 100"),
     (rf"(?:multiply|times) {_N} (?:by|with|and|times) {_N}", "{0} * {1}"),
     (rf"divide {_N} by {_N}", "{0} / {1}"),
-    (rf"{_N},? (?:and |then )+(?:multiply|times) (?:@ |the @ )?(?:by )?{_N}", "{0} * {1}"),
-    (rf"{_N},? (?:and |then )+divide (?:@ )?by {_N}", "{0} / {1}"),
-    (rf"{_N},? (?:and |then )+(?:add|plus) {_N}", "{0} + {1}"),
-    (rf"{_N},? (?:and |then )+(?:subtract|minus) {_N}", "{0} - {1}"),
     (rf"add {_N} (?:and|to|with|plus) {_N}", "{0} + {1}"),
     (rf"(?:subtract|deduct|take(?: away)?) {_N} (?:away )?from {_N}", "{1} - {0}"),
     (rf"subtract {_N} and {_N}", "{0} - {1}"),
@@ -73,6 +69,11 @@ _FORMS: tuple[tuple[str, str], ...] = (
     (rf"{_N} (?:raised )?to (?:the )?(?:power of|power) ?{_N}", "{0} ** {1}"),
     (rf"{_N} raised to (?:the )?{_N}", "{0} ** {1}"),
     (rf"{_N} to the {_N}(?:st|nd|rd|th)?(?: power)?", "{0} ** {1}"),
+    # What goes on from there, once all of the above is read.
+    (rf"{_N},? (?:and |then )+(?:multiply|times) (?:@ |the @ )?(?:by )?{_N}", "{0} * {1}"),
+    (rf"{_N},? (?:and |then )+divide (?:@ )?by {_N}", "{0} / {1}"),
+    (rf"{_N},? (?:and |then )+(?:add|plus) {_N}", "{0} + {1}"),
+    (rf"{_N},? (?:and |then )+(?:subtract|minus) {_N}", "{0} - {1}"),
 )
 _PREFIX = tuple((re.compile(pattern), form) for pattern, form in _FORMS)
 _SUMS = (
@@ -107,8 +108,8 @@ _OPERATION = re.compile(r"[+*/^!√²³\u00d7\u00f7\u2212\u00b7§]|%|(?<=[\d)@§
 _FILLER = re.compile(
     r"\b(?:what|whats|what's|is|are|was|the|of|please|pls|can|could|would|will|you|to|compute|computes?|calculat(?:e|ing)|"
     r"evaluat(?:e|ing)|work|out|solve|find|determine|result|answer|value|tell|me|give|show|how|much|many|does|do|equals?|and|"
-    r"then|now|next|so|ok|okay|hey|hi|hello|thanks|thank|i|need|want|know|get|if|we|let's|lets|just|for|my|when|a|an|quick|"
-    r"quickly|exactly|make|be|use|using|calculator|with|by|maths?|problem|it|that|this|number|sum|expression|following|"
+    r"then|now|next|so|ok|okay|hey|hi|hello|thanks|thank|i|need|want|know|get|if|we|let's|lets|just|for|my|take|when|a|an|quick|"
+    r"quickly|exactly|make|be|use|using|calculator|with|by|maths?|problem|this|number|sum|expression|following|"
     r"instead|again|first|also|about|question|help|number|power|great|cool|nice|got|s)\b|[@\s?.!,:;=\"'`\u2019\u201c\u201d()-]"
 )
 
@@ -160,8 +161,8 @@ def wants_arithmetic(text: str) -> bool:
 
 
 def _numbers(text: str) -> str:
-    text = _NUMBER_WORDS.sub(lambda found: _number(found.group()), text)
-    return _SCALED.sub(lambda found: _times(found[1], _SCALES[found[2]]), text)
+    text = _SCALED.sub(lambda found: _times(found[1], _SCALES[found[2]]), text)
+    return _NUMBER_WORDS.sub(lambda found: _number(found.group()), text)
 
 
 def _number(words: str) -> str:

@@ -12,9 +12,11 @@ _LITERALS = {"true": True, "false": False, "null": None, "none": None, "undefine
 _BLANK = re.compile(r"(?:\s|//[^\n]*)*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,300})(?:\.\d{1,300})?(?:[eE][+-]?\d{1,4})?")
 # What follows a quote that ends a string; any other quote stands inside it.
-_AFTER_KEY = re.compile(r"\s{0,200}:")
+_AFTER_KEY = re.compile(r"\s{0,200}[:=]")
+_KEY = r"[A-Za-z_][\w -]{0,40}"
 _AFTER_VALUE = re.compile(
-    r"\s{0,200}(?:[}\]]|$|```|,\s{0,200}(?:[}\]]|[\"'`\u201c]?[A-Za-z_][\w -]{0,40}[\"'`\u201d]?\s{0,20}:|$))"
+    rf"\s{{0,200}}(?:[}}\]]|$|```|[,;][\s,;]{{0,200}}(?:[}}\]]|[\"'`\u201c]?{_KEY}[\"'`\u201d]?\s{{0,20}}[:=]|$)"
+    rf"|[\"'`\u201c]{_KEY}[\"'`\u201d]\s{{0,20}}[:=])"
 )
 _DANGLING = re.compile(r"(?:[\"'`]?\s{0,20}[}\]`]{1,20}|[\"'])\s{0,20}\Z")
 _AFTER_ITEM = re.compile(r"\s{0,200}(?:[\],]|$|```)")

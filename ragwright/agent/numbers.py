@@ -10,8 +10,9 @@ _ENOUGH_DIGITS = 3
 
 
 def states(reply: str, number: str) -> bool:
-    """Whether a reply has a number, whole or rounded to at least three digits."""
-    return any(_rounds_to(found.rstrip(",").replace(",", ""), number) for found in _NUMBER.findall(reply))
+    """Whether a number, whole or rounded to at least three digits, is what a reply comes to: its last number."""
+    found = _NUMBER.findall(reply)
+    return bool(found) and _rounds_to(found[-1].rstrip(",").replace(",", ""), number)
 
 
 def state_result(reply: str, observation: str) -> str:

@@ -84,7 +84,9 @@ def _exact(text: str) -> Parsed | None:
     except (ValueError, RecursionError):
         return None
     if isinstance(value, dict) and set(value) == {"action", "action_input"} and isinstance(value["action"], str):
-        return Parsed(value["action"], value["action_input"], "exact")
+        if value["action"] != FINAL_ANSWER and same_name(value["action"], [FINAL_ANSWER]):
+            return Parsed(FINAL_ANSWER, value["action_input"], "mended")
+        return Parsed(value["action"], value["action_input"], "exact") if value["action"] else None
     return None
 
 

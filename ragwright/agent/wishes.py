@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ragwright.agent.arithmetic import wants_arithmetic
+from ragwright.agent.arithmetic import read_arithmetic, wants_arithmetic
 from ragwright.agent.calculator import is_arithmetic
 
 # Others' words inside a turn: quotes, code, markup, quoted lines, JSON.
@@ -27,10 +27,10 @@ _WORKED_ON = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _TALK = re.compile(
-    r"^\W*(?:hey|hi|hello|hallo|yo|thanks?|thank you|good (?:morning|day|afternoon|evening|night)|bye|goodbye|ok|okay|"
-    r"great|cool|nice|sure|yes|no|please)?[\s,.!]*(?:there|you)?[\s,.!]*"
+    r"^\W{0,8}(?:hey|hi|hello|hallo|yo|thanks?|thank you|good (?:morning|day|afternoon|evening|night)|bye|goodbye|ok|"
+    r"okay|great|cool|nice|sure|yes|no|please)?[\s,.!]{0,5}(?:there|you)?[\s,.!]{0,5}"
     r"(?:(?:how (?:are|do|have) you|how's it|how is it|what's up|who are you|what are you|what is your|what's your|"
-    r"nice to|are you|do you|can you hear|i am|i'm|my name)\b.*)?[\s?.!]*$",
+    r"nice to|are you|do you|can you hear|i am|i'm|my name)\b.*)?[\s?.!]{0,8}$",
     re.IGNORECASE | re.DOTALL,
 )
 # About the conversation, not about what the index knows.
@@ -62,7 +62,7 @@ def own_words(text: str) -> str:
 
 def asks_for_arithmetic(text: str) -> bool:
     """Whether a user's own words may need the Calculator."""
-    return wants_arithmetic(text)
+    return wants_arithmetic(text) or read_arithmetic(text, "1") is not None
 
 
 def asks_for_knowledge(text: str) -> bool:
