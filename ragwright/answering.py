@@ -156,13 +156,12 @@ class Answerer:
 
     def _search(self, question: str) -> tuple[str, Retrieved, dict[str, float]]:
         """The question as it was meant, what was found for it, and the time that took."""
-        k = max(self._settings.candidates, self._settings.top_k)
-        found = self._retriever.search(question, k)
+        found = self._retriever.search(question, self._settings.retrieved)
         timings = {"embed": found.embed_ms, "search": found.search_ms, "read": 0.0, "generate": 0.0}
         offered = (f"{match.question}\n{match.text}" for match in found.matches)
         meant = correct(question, offered, found.statistics, self._pieces)
         if meant != question:
-            found = self._retriever.search(meant, k)
+            found = self._retriever.search(meant, self._settings.retrieved)
             timings["embed"] += found.embed_ms
             timings["search"] += found.search_ms
         return meant, found, timings

@@ -9,7 +9,7 @@ higher than the one that readers meet: docs/evaluation.md has both.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -57,9 +57,11 @@ def calibrate(
     """
     near_misses: list[Evidence] = []
     for done, (row_key, question) in enumerate(questions, start=1):
-        near_misses += _held_out(retriever, reader, question, row_key, settings)
+        if evidence := _held_out(retriever, reader, question, row_key, settings):
+            near_misses.append(evidence)
         progress("calibration", done, len(questions))
-    others = [evidence for question in unrelated for evidence in _held_out(retriever, reader, question, "", settings)]
+    asked = [_held_out(retriever, reader, question, "", settings) for question in unrelated]
+    others = [evidence for evidence in asked if evidence]
     by_word = any(evidence.by_word for evidence in [*near_misses, *others])
     models = models or default_models()
     default = models.by_word if by_word else models.by_text
@@ -71,7 +73,7 @@ def calibrate(
         by_word=by_word,
         scales=scales,
         threshold=threshold,
-        candidates=settings.candidates,
+        candidates=settings.retrieved,
         lexical_candidates=settings.lexical_candidates,
         max_false_answer_rate=settings.max_false_answer_rate,
         false_answer_rate=_false_answers(chances, threshold),
@@ -83,14 +85,14 @@ def calibrate(
 
 def _held_out(
     retriever: Retriever, reader: Reader, question: str, row_key: str, settings: AnsweringSettings
-) -> Iterator[Evidence]:
-    """The evidence on a question with its row put aside; none if nothing else is found."""
-    found = retriever.search(question, settings.candidates + (_ALIKE if row_key else 0))
+) -> Evidence | None:
+    """The evidence on a question with its row put aside; None if nothing else is found."""
+    found = retriever.search(question, settings.retrieved + (_ALIKE if row_key else 0))
     left = _without(found, reader, row_key)
     if not left.matches:
-        return
+        return None
     readings = reader.read(question, left.query_vector, sections(left.matches), left.statistics)
-    yield gather(question, readings, left.statistics)
+    return gather(question, readings, left.statistics)
 
 
 def _without(found: Retrieved, reader: Reader, row_key: str) -> Retrieved:

@@ -208,6 +208,11 @@ class AnsweringSettings(Section):
     )
     quote_tokens: int = Field(120, ge=16, description="Tokens of a quoted answer; one sentence may exceed it.")
 
+    @property
+    def retrieved(self) -> int:
+        """Sections to retrieve by meaning: at least those that are read closely."""
+        return max(self.candidates, self.top_k)
+
 
 class AgentSettings(Section):
     """How the conversational agent remembers, asks the model and is bounded."""

@@ -22,6 +22,7 @@ from fit import Case, collect, models_for, without
 
 from ragwright.answering import Answerer
 from ragwright.evaluation.holdout import WithoutHidden
+from ragwright.evaluation.matching import gold_places
 from ragwright.evaluation.metrics import QuestionResult
 from ragwright.evaluation.run import EvaluationResult, evaluate
 from ragwright.packing import sections
@@ -61,8 +62,6 @@ def _nearest(faq: Faq, question: Any) -> float:
 
 def ranks(faq: Faq, settings: AnsweringSettings) -> dict[str, tuple[float, float]]:
     """Share of answerable questions whose row is first, and among the first five, by way of ranking."""
-    from ragwright.evaluation.matching import gold_places
-
     places: dict[str, list[int]] = {name: [] for name in RANKINGS}
     reader = faq.readers[settings.late_interaction]
     for question in faq.asked:

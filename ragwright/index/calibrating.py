@@ -76,7 +76,7 @@ def _carried_over(attempt: Attempt, settings: AnsweringSettings) -> Calibration 
         found is None
         or attempt.catalog.begin_of(live).fingerprint != attempt.begin.fingerprint
         or found.max_false_answer_rate != settings.max_false_answer_rate
-        or (found.candidates, found.lexical_candidates) != (settings.candidates, settings.lexical_candidates)
+        or (found.candidates, found.lexical_candidates) != (settings.retrieved, settings.lexical_candidates)
         or found.by_word > settings.late_interaction
     ):
         return None
