@@ -325,8 +325,8 @@ class SageMakerHost:
         lease = seen.lease
         if lease is None or until <= lease.expires_at:
             return
-        # First the switch: a lease that was promised must not be cut short by it.
-        self._switch.arm(seen.name, until)
+        # First the switch: a promised lease must not be cut short by it. For the start it may be set to later already.
+        self._switch.arm(seen.name, max(until, self._switch.due(seen.name) or until))
         self._resources.say(seen.arn, {"expires-at": until.isoformat()})
 
     def _known(self, name: str) -> Seen:

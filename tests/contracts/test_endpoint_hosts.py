@@ -114,7 +114,7 @@ def on_sagemaker(cloud: AwsCloud, monkeypatch: pytest.MonkeyPatch, *, home: Path
     good, slow, broken = models
 
     def prepare(model: str) -> None:
-        cloud.switches.start_seconds = 2 if model == slow else 0
+        cloud.switches.start_seconds = 1 if model == slow else 0
         cloud.switches.failing_starts = {"broken": "no ping from the container"} if model == broken else {}
 
     return Stage(
