@@ -1,4 +1,4 @@
-"""The one settings tree: `ragwright.toml` < `.env` < environment < what a call passes in.
+"""The one settings tree: the profile < `ragwright.toml` < `.env` < environment < what a call passes in.
 
 Environment names are `RAGWRIGHT_` plus the path with double underscores: `RAGWRIGHT_EMBEDDING__ENDPOINT`.
 Nothing is read at import; call `load_settings()`.
@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from ragwright.errors import ConfigurationError
+from ragwright.profiles import Profile, profile_overrides
 from ragwright.retry import RetryPolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -343,6 +344,9 @@ class Settings(BaseSettings):
         dotenv_filtering="match_prefix",
     )
 
+    profile: Profile = Field(
+        "local", description="Defaults for a kind of place: `aws` is SageMaker and Pinecone; every other source wins."
+    )
     home: Path = Field(Path(".ragwright"), description="Where state lives: models, endpoints, catalog, store, reports.")
     model_cache: Path | None = Field(None, description="Where model files are kept. Default: `models` in `home`.")
     index: str = Field("faq", pattern=r"^[a-z0-9][a-z0-9-]{0,44}$", description="Name of the index.")
@@ -389,8 +393,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the file below the environment."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        """Put the file below the environment, and the profile below all."""
+        own = init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        return *own, _ProfileSource(settings_cls)
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -16,6 +16,7 @@ from ragwright.settings import Settings
 
 # What decides neither what is asked nor what is answered. Everything else does, settings yet to be made included.
 _ELSEWHERE = {
+    "profile",
     "home",
     "model_cache",
     "index",
