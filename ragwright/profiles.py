@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
+
 from ragwright.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ragwright.settings import Settings
-
-from pydantic.fields import FieldInfo
-from pydantic_settings import PydanticBaseSettingsSource
 
 Profile = Literal["local", "aws"]
 PROFILES: tuple[Profile, ...] = get_args(Profile)

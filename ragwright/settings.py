@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from ragwright.errors import ConfigurationError
-from ragwright.profiles import Profile, profile_overrides
+from ragwright.profiles import Profile, ProfileSource
 from ragwright.retry import RetryPolicy
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -395,7 +395,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the file below the environment, and the profile below all."""
         own = init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
-        return *own, _ProfileSource(settings_cls)
+        return *own, ProfileSource(settings_cls)
 
 
 def load_settings(**overrides: Any) -> Settings:
