@@ -40,8 +40,8 @@ def pipeline(
     settings = load_settings(index=index)
     names = [spec.name for spec in wanted_endpoints(settings)]
     try:
-        provision(minutes=lease_minutes)
-        with kept_alive(settings, names, minutes=lease_minutes):
+        with kept_alive(settings, names, minutes=lease_minutes):  # a start in the cloud may take as long as a lease
+            provision(minutes=lease_minutes)
             indexed = reindex(source=source, index=index, questions=questions, sample=sample)
             # What the gate has just asked need not be asked twice.
             again = indexed.gate.asked == 0

@@ -1,4 +1,4 @@
-"""`ragwright demo`: the main job, run for real on this machine."""
+"""`ragwright demo`: the main job, run for real on this machine, or in an AWS account."""
 
 from __future__ import annotations
 
@@ -33,9 +33,20 @@ def demo(
     session: Session,
     source: Annotated[str | None, typer.Option("--source", help="Another FAQ than the one that comes along.")] = None,
     sample: Annotated[int, typer.Option("--sample", min=1, help="Evaluation questions to ask.")] = 30,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="Where: local, or aws (SageMaker, Pinecone and S3; RAGWRIGHT_PROFILE)."),
+    ] = None,
 ) -> None:
-    """Provision, validate, index, question and clean up: the pipeline flow, on local models, with no account."""
-    settings = session.settings()
+    """Provision, validate, index, question and clean up: the pipeline flow, on local models, with no account.
+
+    With `--profile aws` the same flow runs in an account and costs money until it ends. What is missing for that is
+    told by `ragwright doctor --profile aws`.
+    """
+    from ragwright.profiles import require
+
+    settings = session.settings(profile=profile)
+    require(settings)
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
         command = [sys.executable, "-m", "flows.pipeline", "--report", str(report)]
@@ -51,7 +62,7 @@ def demo(
                 hint="Its log above says why; `ragwright doctor` checks what it needs.",
             )
         value = json.loads(report.read_text(encoding="utf-8"))
-    session.show(value, lambda out: _print(out, value["markdown"]))
+    session.show(value, lambda out: _print(out, value["markdown"], settings))
 
 
 def _run(command: list[str], environment: dict[str, str], session: Session) -> int:
@@ -76,7 +87,7 @@ def _run(command: list[str], environment: dict[str, str], session: Session) -> i
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    chosen = dict(os.environ)
+    chosen = os.environ | {"RAGWRIGHT_PROFILE": settings.profile}
     if "PREFECT_API_URL" not in chosen:
         home = (settings.home / "prefect").resolve()
         home.mkdir(parents=True, exist_ok=True)
@@ -84,9 +95,11 @@ def _environment(settings: Settings) -> dict[str, str]:
     return _PREFECT | chosen
 
 
-def _print(out: Console, report: str) -> None:
+def _print(out: Console, report: str, settings: Settings) -> None:
     from rich.markdown import Markdown
 
     out.print(Markdown(report))
     program = os.path.relpath(sys.argv[0])
+    if settings.profile != "local":
+        program = f"RAGWRIGHT_PROFILE={settings.profile} {program}"
     out.print(f'Next: {program} ask "Which instances can I use for spot training?"', markup=False)

@@ -228,8 +228,13 @@ class _Pass:
             examples=tuple(Rejected(**bad) for bad in quarantined.select(QUARANTINE.names).slice(0, 20).to_pylist()),
         )
         if options.data_docs is not None:
-            keep = options.quality.keep_runs
-            write_data_docs(quality, options.data_docs, name=f"generation {attempt.generation}", keep=keep)
+            write_data_docs(
+                quality,
+                options.data_docs,
+                name=f"generation {attempt.generation}",
+                keep=options.quality.keep_runs,
+                copy=lambda page: attempt.catalog.write(attempt.path("quality.html"), page),
+            )
         quality.enforce(options.quality, place=self._source.place)
         ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(quarantined))
         _refuse_mass_delete(attempt, ledger, allowed=options.allow_mass_delete)

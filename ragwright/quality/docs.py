@@ -12,6 +12,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,14 @@ _REMOTE = re.compile(
 _LINK = re.compile(r'<a\b[^>]*\bhref="(?!#)[^"]*"[^>]*>(.*?)</a>', re.DOTALL | re.IGNORECASE)
 
 
-def write_data_docs(report: QualityReport, folder: Path, *, name: str, keep: int = 5) -> Path:
+def write_data_docs(
+    report: QualityReport,
+    folder: Path,
+    *,
+    name: str,
+    keep: int = 5,
+    copy: Callable[[bytes], object] = lambda page: None,
+) -> Path:
     """Add a run's page and bring the index up to date.
 
     Args:
@@ -58,6 +66,7 @@ def write_data_docs(report: QualityReport, folder: Path, *, name: str, keep: int
         folder: Where the site lives; runs before this one are found there.
         name: What was checked, such as the source's file name. Shown, and part of the page's file name.
         keep: Runs to keep; the pages of older ones are removed.
+        copy: Given the run's page, without the way to other runs, to be kept elsewhere too.
 
     Returns:
         The index, `folder/index.html`.
@@ -78,9 +87,11 @@ def write_data_docs(report: QualityReport, folder: Path, *, name: str, keep: int
         "rules": dict(report.by_rule),
         "warnings": dict(report.warnings),
     }
+    title, body = f"{name}, {summary['time']}", _offline(_render(report, slug, now))
+    copy(_page(title, body).encode())
     try:
         runs.mkdir(parents=True, exist_ok=True)
-        _write(page, _offline(_render(report, slug, now), title=f"{name}, {summary['time']}"))
+        _write(page, _page(title, f'<p><a href="../index.html">All runs</a></p>{body}'))
         # A run is in the index once its summary is there, so the summary comes after the page.
         _write(page.with_suffix(".json"), json.dumps(summary, ensure_ascii=False))
         summaries = sorted((path for path in runs.glob("*.json") if not _is_draft(path)), reverse=True)[:keep]
@@ -142,13 +153,12 @@ def _render(report: QualityReport, name: str, now: datetime) -> str:
     return str(view.render(ValidationResultsPageRenderer().render(whole)))
 
 
-def _offline(page: str, *, title: str) -> str:
-    """Take out of a page whatever would leave the machine, scripts included."""
+def _offline(page: str) -> str:
+    """The body of a page without whatever would leave the machine, scripts included."""
     body = _REMOTE.sub("", page)
     body = body[body.find("<body") :] if "<body" in body else body
     body = re.sub(r"^<body[^>]*>|</body>|</html>", "", body)
-    body = _LINK.sub(r"\1", body)
-    return _page(title, f'<p><a href="../index.html">All runs</a></p>{body}')
+    return _LINK.sub(r"\1", body)
 
 
 def _index(summaries: list[Path]) -> str:
