@@ -77,9 +77,11 @@ def report_gate(settings: Settings, generation: int, verdict: GateVerdict) -> No
 def _report_page(settings: Settings, generation: int) -> None:
     """Write the page. A browser does not follow a link from the UI to a file, so its place is told as text."""
     path = write_report(settings, generation).absolute()
+    catalog = f"{settings.catalog_url.rstrip('/')}/{settings.index}"
     create_markdown_artifact(
         f"The evaluation of generation {generation} with its plots and failures is in\n\n    {path}\n\n"
-        f"on {platform.node()}, and in the catalog as `{folder(generation)}/report.html`. Open it in a browser.",
+        f"on {platform.node()}, and in the catalog as\n\n    {catalog}/{folder(generation)}/report.html\n\n"
+        "beside the quality gate's `quality.html`. Open it in a browser.",
         key=f"{settings.index}-report",
         description=f"Generation {generation}",
     )
