@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -22,6 +22,9 @@ from pydantic_settings import (
 from ragwright.errors import ConfigurationError
 from ragwright.profiles import Profile, ProfileSource
 from ragwright.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -268,6 +271,23 @@ class WriterSettings(Section):
     )
 
 
+class PineconeSettings(Section):
+    """How a Pinecone index is filled; which index it is stands in `store`, the key in PINECONE_API_KEY."""
+
+    bulk_import_rows: int | None = Field(
+        None,
+        ge=0,
+        description="A first load of more sections than this goes into Parquet files in the catalog's bucket, which "
+        "Pinecone imports by itself. None: never, for an import takes ten minutes at least, a paid plan, an index on "
+        "AWS and a catalog on S3.",
+    )
+    bulk_import_integration: str = Field(
+        "",
+        max_length=1_000,
+        description="Id of the storage integration that lets Pinecone read the catalog's bucket. Empty: it is public.",
+    )
+
+
 class EvaluationSettings(Section):
     """What a generation is measured with."""
 
@@ -367,6 +387,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     retention: RetentionSettings = RetentionSettings()
     writer: WriterSettings = WriterSettings()
+    pinecone: PineconeSettings = PineconeSettings()
     retry: RetryPolicy = RetryPolicy()
 
     @property
@@ -414,12 +435,18 @@ def load_settings(**overrides: Any) -> Settings:
         ) from error
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']} (got {fault.get('input')!r})"
-            if "key" not in str(fault["loc"][-1:]) and not str(fault["loc"][-1]).endswith("_token")
-            else f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}{_shown(fault)}"
             for fault in error.errors(include_url=False)
         )
         raise ConfigurationError(
             f"settings are not valid: {faults}",
             hint="Fix the name or value in ragwright.toml, .env or the environment (RAGWRIGHT_...).",
         ) from None
+
+
+def _shown(fault: ErrorDetails) -> str:
+    """The refused value; nothing where it may be a secret: by its name, under an unknown name, in a whole section."""
+    name = str(fault["loc"][-1]) if fault["loc"] else ""
+    may_be_secret = "key" in name or name.endswith("_token") or fault["type"] == "extra_forbidden"
+    is_plain = isinstance(fault["input"], str | int | float | bool) and not fault["type"].startswith("model_")
+    return f" (got {fault['input']!r})" if is_plain and not may_be_secret else ""
