@@ -36,7 +36,7 @@ class Check:
     """One thing that was looked at, and the next step where there is one."""
 
     name: str
-    status: Literal["ok", "warn", "fail"]
+    status: Literal["ok", "unknown", "warn", "fail"]
     detail: str
     hint: str | None = None
 
@@ -45,38 +45,47 @@ class Check:
 def doctor(
     session: Session,
     fetch: Annotated[bool, typer.Option("--fetch", help="Fetch model files that are missing.")] = False,
+    profile: Annotated[
+        str | None, typer.Option("--profile", help="Check for this profile: local, or aws (RAGWRIGHT_PROFILE).")
+    ] = None,
 ) -> None:
-    """Check this machine and the settings; exit 1 if something would not work."""
+    """Check this machine, the account where the settings name one, and the settings; exit 1 if a run would fail."""
     with session.progress() as progress:
-        checks = list(_examine(session, progress if fetch else None))
-    worst = next((status for status in ("fail", "warn") if any(check.status == status for check in checks)), "ok")
+        checks = list(_examine(session, progress if fetch else None, profile))
+    found = {check.status for check in checks}
+    worst = next((status for status in ("fail", "warn", "unknown") if status in found), "ok")
     session.show({"status": worst, "checks": [asdict(check) for check in checks]}, lambda out: _print(out, checks))
     if worst == "fail":
         raise typer.Exit(1)
 
 
-def _examine(session: Session, progress: Progress | None) -> Iterator[Check]:
+def _examine(session: Session, progress: Progress | None, profile: str | None) -> Iterator[Check]:
     yield from _machine()
     try:
-        settings = session.settings()
+        settings = session.settings(profile=profile)
     except RagwrightError as error:
-        yield _failed("settings", error)
+        yield failed("settings", error)
         return
     parts: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
         ("settings", _sources),
         ("home", lambda: _home(settings.home)),
         ("models", lambda: _models(settings, progress)),
+        ("account", lambda: _account(settings)),
         ("endpoints", lambda: _endpoints(settings)),
         ("index", lambda: _index(settings)),
     )
     for name, part in parts:
         try:
-            yield from part()
+            for check in part():
+                yield check
+                if check.name == "credentials" and check.status != "ok":
+                    return  # what follows could only say the same again
         except RagwrightError as error:
-            yield _failed(name, error)
+            yield failed(name, error)
 
 
-def _failed(name: str, error: RagwrightError) -> Check:
+def failed(name: str, error: RagwrightError) -> Check:
+    """A check that ended with an error: a warning if it may pass."""
     detail = f"{error.place}: {error.what}" if error.place else error.what
     return Check(name, "fail" if isinstance(error, PermanentError) else "warn", detail, error.hint)
 
@@ -206,7 +215,7 @@ def _models(settings: Settings, progress: Progress | None) -> Iterator[Check]:
             try:
                 yield _model(spec.model, role, settings, progress)
             except RagwrightError as error:
-                yield _failed(role, error)
+                yield failed(role, error)
 
 
 def _model(name: str, role: str, settings: Settings, progress: Progress | None) -> Check:
@@ -246,6 +255,12 @@ def _model(name: str, role: str, settings: Settings, progress: Progress | None) 
     else:
         resolve(name, cache=cache, progress=progress)
     return Check(role, "ok", f"{name}: {len(info.files)} files, checked" if info.files else f"{name}: needs no files")
+
+
+def _account(settings: Settings) -> Iterator[Check]:
+    from ragwright.cli.doctor_aws import examine_account
+
+    yield from examine_account(settings)
 
 
 def _endpoints(settings: Settings) -> Iterator[Check]:
@@ -317,8 +332,9 @@ def _index(settings: Settings) -> Iterator[Check]:
 def _print(out: Console, checks: list[Check]) -> None:
     from rich.markup import escape
 
-    style = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    style = {"ok": "green", "unknown": "cyan", "warn": "yellow", "fail": "bold red"}
     for check in checks:
-        out.print(f"[{style[check.status]}]{check.status:<4}[/]  {check.name:<14}  {escape(check.detail)}")
+        word = "?" if check.status == "unknown" else check.status
+        out.print(f"[{style[check.status]}]{word:<4}[/]  {check.name:<14}  {escape(check.detail)}")
         if check.hint:
             out.print(f"{'':<22}{escape(check.hint)}")
