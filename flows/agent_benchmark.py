@@ -6,8 +6,8 @@ from prefect import flow
 
 from ragwright.agent.benchmark.results import BenchmarkResult
 from ragwright.agent.benchmark.subjects import subject
-from ragwright.settings import load_settings
 from tasks.agent import benchmark_model, report_benchmark
+from tasks.secrets import flow_settings
 
 
 @flow(name="agent_benchmark", flow_run_name="Agent benchmark")
@@ -20,7 +20,7 @@ def agent_benchmark(models: list[str] | None = None, sample: int | None = None, 
         sample: Play only so many cases, drawn with a seed, kinds in proportion.
         seed: Of the sample and of the models.
     """
-    settings = load_settings()
+    settings = flow_settings()
     names = models or [settings.generation.model]
     for name in names:
         subject(name, settings)  # a mistyped name should not wait for the models before it

@@ -7,9 +7,9 @@ from pathlib import Path
 from prefect import flow
 
 from ragwright.evaluation.run import EvaluationResult
-from ragwright.settings import load_settings
 from tasks.evaluation import evaluate_generation
 from tasks.reports import report_evaluation
+from tasks.secrets import flow_settings
 
 
 @flow(name="evaluation", flow_run_name="Evaluate index {index}")
@@ -29,7 +29,7 @@ def evaluation(
         generation: A generation to score instead of the live one.
         again: Ask even if the same questions were asked of it before, under the same settings.
     """
-    settings = load_settings(index=index)
+    settings = flow_settings(index=index)
     result = evaluate_generation(settings, questions, sample, generation, again=again)
     report_evaluation(settings, result)
     return result

@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import flow
 
 from ragwright.index.vacuum import Vacuumed
-from ragwright.settings import load_settings
 from tasks.endpoints import reap_endpoints
 from tasks.index import vacuum_index
+from tasks.secrets import flow_settings
 
 
 @flow(name="janitor", flow_run_name="Clean up after index {index}")
@@ -18,7 +18,7 @@ def janitor(index: str = "faq", keep: int | None = None) -> Vacuumed:
         index: Name of the index.
         keep: Generations that can still be read, the live one among them; none: as the settings say.
     """
-    settings = load_settings(index=index)
+    settings = flow_settings(index=index)
     reap_endpoints(settings)
     return vacuum_index(settings, keep or settings.retention.generations)
 

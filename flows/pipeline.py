@@ -16,8 +16,8 @@ from flows.reindex import reindex
 from flows.teardown import teardown
 from ragwright.assembly import kept_alive, wanted_endpoints
 from ragwright.reporting import RunReport
-from ragwright.settings import load_settings
 from tasks.reports import report_run
+from tasks.secrets import flow_settings
 
 
 @flow(name="pipeline", flow_run_name="Main job: {source}")
@@ -37,7 +37,7 @@ def pipeline(
         index: Name of the index.
         lease_minutes: Endpoints stop by themselves this long after the run last asked for them.
     """
-    settings = load_settings(index=index)
+    settings = flow_settings(index=index)
     names = [spec.name for spec in wanted_endpoints(settings)]
     try:
         with kept_alive(settings, names, minutes=lease_minutes):  # a start in the cloud may take as long as a lease

@@ -8,8 +8,8 @@ from prefect.runtime import flow_run
 
 from ragwright.assembly import wanted_endpoints
 from ragwright.endpoints import EndpointInfo, Lease
-from ragwright.settings import load_settings
 from tasks.endpoints import deploy_endpoint, fetch_model_files, wait_in_service
+from tasks.secrets import flow_settings
 
 
 @flow(name="provision", flow_run_name="Provision endpoints for {minutes:g} minutes")
@@ -20,7 +20,7 @@ def provision(minutes: float = 60, generator: bool = True) -> list[EndpointInfo]
         minutes: Length of the lease. An endpoint whose lease has ended goes away by itself.
         generator: Start the language model too; an index alone needs only the embedder.
     """
-    settings = load_settings()
+    settings = flow_settings()
     specs = wanted_endpoints(settings, generator=generator)
     lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=flow_run.root_flow_run_id or "")
     fetch_model_files(settings, specs)

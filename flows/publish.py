@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from ragwright.settings import load_settings
 from tasks.release import publish_blocked
+from tasks.secrets import flow_settings
 
 
 @flow(name="publish", flow_run_name="Publish generation {generation} of index {index} by hand")
@@ -17,4 +17,4 @@ def publish(generation: int, reason: str, index: str = "faq") -> int:
         reason: Why it goes live all the same, for the index's log.
         index: Name of the index.
     """
-    return publish_blocked(load_settings(index=index), generation, reason)
+    return publish_blocked(flow_settings(index=index), generation, reason)

@@ -12,7 +12,6 @@ from ragwright.gating import Gatekeeper
 from ragwright.index.attempt import ReindexRequest
 from ragwright.index.reindex import ReindexReport, concluding, writer_lease
 from ragwright.index.writing import Written
-from ragwright.settings import load_settings
 from tasks.index import (
     begin_generation,
     calibrate,
@@ -27,6 +26,7 @@ from tasks.index import (
     write,
 )
 from tasks.reports import report_reindex
+from tasks.secrets import flow_settings
 
 
 @flow(name="reindex", flow_run_name="Re-index {source}")
@@ -51,7 +51,7 @@ def reindex(
         sample: Ask only so many of them, drawn with a seed, kinds in proportion.
     """
     started = time.time()
-    settings = load_settings(index=index)
+    settings = flow_settings(index=index)
     fixed = unmapped(settings)  # the tree would count as something to map over
     run_id = flow_run.id or ""
     request = ReindexRequest(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from ragwright.settings import load_settings
 from tasks.index import roll_back
+from tasks.secrets import flow_settings
 
 
 @flow(name="rollback", flow_run_name="Roll back index {index}")
@@ -17,7 +17,7 @@ def rollback(index: str = "faq", to: int | None = None, reason: str = "") -> int
         to: The generation; none: the one that was live before.
         reason: Why, for the index's log.
     """
-    return roll_back(load_settings(index=index), to, reason)
+    return roll_back(flow_settings(index=index), to, reason)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 from prefect import flow, get_run_logger, unmapped
 
 from ragwright.endpoints import open_host
-from ragwright.settings import load_settings
 from tasks.endpoints import delete_endpoint
+from tasks.secrets import flow_settings
 
 
 @flow(name="teardown", flow_run_name="Tear down endpoints (dry run: {dry_run})")
@@ -18,7 +18,7 @@ def teardown(names: list[str] | None = None, run_id: str | None = None, dry_run:
         run_id: Only those that this flow run, or one of its subflows, started; none means whichever run did.
         dry_run: Only say what would be stopped.
     """
-    settings, log = load_settings(), get_run_logger()
+    settings, log = flow_settings(), get_run_logger()
     with open_host(settings) as host:
         infos = host.list()
     mine = [info.name for info in infos if info.owner == settings.endpoints.owner and run_id in (None, info.run_id)]
