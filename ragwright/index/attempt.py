@@ -7,7 +7,7 @@ generation's number, and a stage that is repeated picks up where the last try st
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ from ragwright.index.damage import DAMAGE, Damage
 from ragwright.index.lease import Fence, WriterLease
 from ragwright.index.plan import Plan
 from ragwright.retry import ONCE, RetryPolicy
-from ragwright.settings import Settings
+from ragwright.settings import PineconeSettings, Settings
 from ragwright.stores import VectorStore
 
 _T = TypeVar("_T")
@@ -66,6 +66,7 @@ class Attempt:
     fence: Fence
     retry: RetryPolicy = ONCE
     request_timeout: float = 10.0
+    bulk: PineconeSettings = field(default_factory=PineconeSettings)
 
     @property
     def generation(self) -> int:
@@ -235,10 +236,12 @@ def reopen(
     *,
     retry: RetryPolicy = ONCE,
     request_timeout: float = 10.0,
+    bulk: PineconeSettings | None = None,
 ) -> Attempt:
     """Open an attempt that another process, or another stage, began."""
     begin = catalog.begin_of(generation)
-    return Attempt(catalog, store, begin, Fence(catalog, begin.epoch, lease), retry, request_timeout)
+    fence = Fence(catalog, begin.epoch, lease)
+    return Attempt(catalog, store, begin, fence, retry, request_timeout, bulk or PineconeSettings())
 
 
 def _place(

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from ragwright.errors import CatalogError, NotVisibleYet
 from ragwright.index.attempt import MANIFEST, Attempt
 from ragwright.index.catalog import folder
+from ragwright.index.loading import loaded
 from ragwright.index.plan import OPERATIONS, Op, Plan, known_records, needs_reading, read_back, reconcile
 from ragwright.index.staging import desired_lines
 from ragwright.index.writing import acknowledged
@@ -68,6 +69,7 @@ def _await_earlier_writes(attempt: Attempt, timeout: float) -> None:
             present.pop(record, None)
         if number not in published:
             present |= dict.fromkeys(acknowledged(attempt.catalog, number))
+            present |= dict.fromkeys(loaded(attempt, number))
     if not present:
         return
     try:

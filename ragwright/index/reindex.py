@@ -20,6 +20,7 @@ from ragwright.index.calibrating import calibrate_candidate
 from ragwright.index.catalog import Catalog, folder, now
 from ragwright.index.lease import WriterLease, longest_request
 from ragwright.index.leftovers import remove, unfinished_files
+from ragwright.index.loading import settle
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
 from ragwright.index.staging import Ledger, Staged, StageOptions, chunk_partition, stage
@@ -113,7 +114,8 @@ def opened(settings: Settings, generation: int, lease: WriterLease | None = None
     """An attempt that an earlier stage began, with live adapters."""
     with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
         within = longest_request(settings.writer.lease_seconds)
-        yield reopen(catalog, store, generation, lease, retry=settings.retry, request_timeout=within)
+        retry, bulk = settings.retry, settings.pinecone
+        yield reopen(catalog, store, generation, lease, retry=retry, request_timeout=within, bulk=bulk)
 
 
 def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch: int) -> int:
@@ -133,6 +135,7 @@ def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch
         )
         for number in range(attempt.begin.live, attempt.generation):
             remove(unfinished_files(catalog, folder(number)))
+        settle(attempt)  # a space that is made meanwhile would be in the way of a load
         attempt.send(lambda store: store.ensure_space(attempt.space, made_with.dimension))
         return attempt.generation
 
@@ -271,7 +274,7 @@ def reindex(
             batch = settings.embedding.write_batch
             for number in partitions:
                 written += write_partition(attempt, number, embedder, batch=batch, progress=progress)
-        written += repeat(lambda: retire(attempt))
+        written += repeat(lambda: retire(attempt, progress))
         repeat(lambda: verify_candidate(attempt))
         repeat(lambda: calibrate_candidate(attempt, embedder, settings.answering, progress=progress))
         verdict = gate(generation) if gate else GateVerdict("off")

@@ -18,7 +18,7 @@ from ragwright.stores import VectorStore
 
 _BATCH = 20_000
 # What stages hand to each other; nobody asks for it once the generation, or a later one, is live.
-_STAGED = re.compile(r"(rows|chunks|written)/.*|source\.parquet")
+_STAGED = re.compile(r"(rows|chunks|written|import)/.*|source\.parquet")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +15,17 @@ import pyarrow.compute as pc
 
 from ragwright.documents import FOREVER, records_schema
 from ragwright.embedding import Embedder, Vectors
+from ragwright.index import loading
 from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import HEAD_TTL, Catalog, folder
 from ragwright.index.plan import Op
 from ragwright.progress import Progress, silent
 from ragwright.stores import VectorStore
+from ragwright.stores.limits import id_batches
+
+_SLICE = 500
+"""Records that one call ends, revives or removes. A store may need a request for each, and the call as a whole must
+not outlast a third of the writer's lease (`lease.longest_request`): the lease is looked at between calls."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ def write_partition(
     """Embed and insert what the plan takes from one staged partition.
 
     Embedding the next batch and writing the last one overlap; two batches are in memory at most. What an earlier try of
-    this stage saw acknowledged is not sent again.
+    this stage saw acknowledged is not sent again. A large first load is not sent but put into files (`loading`).
 
     Args:
         attempt: Planned.
@@ -52,25 +59,30 @@ def write_partition(
     chunks = attempt.table(f"chunks/{partition:05d}.parquet")
     chunks = chunks.filter(pc.is_in(chunks["chunk_id"], attempt.plan.of(Op.INSERT)["chunk_id"].combine_chunks()))
     whole = Written(len(chunks), len(chunks), pc.sum(chunks["tokens"]).as_py() or 0)
-    notes = [name for name in _notes(attempt.catalog, attempt.generation) if name.startswith(f"{partition:05d}-")]
+    bulk = loading.in_bulk(attempt)
+    place = attempt.path(loading.note_folder(attempt) if bulk else "written")
+    notes = [name for name in attempt.catalog.names(place) if re.fullmatch(rf"{partition:05d}-\d+\.txt", name)]
     if notes:
         ids = pc.binary_join_element_wise(chunks["chunk_id"], str(attempt.generation), ".")
-        written = pa.array(_read_notes(attempt.catalog, attempt.generation, notes), pa.string())
+        written = pa.array(_read_notes(attempt.catalog, place, notes), pa.string())
         chunks = chunks.filter(pc.invert(pc.is_in(ids, written)))
-    done = whole.embedded - len(chunks)
+    earlier = loading.EarlierVectors(attempt, partition, chunks["chunk_id"])
+    reused = chunks.filter(pc.is_in(chunks["chunk_id"], earlier.ids))
+    whole = Written(whole.embedded - len(reused), whole.written, whole.tokens - (pc.sum(reused["tokens"]).as_py() or 0))
+    done = whole.written - len(chunks)
     with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as executor:
         under_way: Future[None] | None = None
         try:
             for offset in range(0, len(chunks), batch):
                 taken = chunks.slice(offset, batch)
-                vectors = embedder.embed(taken["embed_text"].to_pylist(), kind="document")
+                vectors = _vectors(taken, embedder, earlier)
                 done += len(taken)
                 if under_way:
                     under_way.result()
                 # Named by place among all of the partition's notes: none is written over, whatever size batches had.
-                note = f"{partition:05d}-{len(notes) + offset // batch:05d}.txt"
-                under_way = executor.submit(_insert, attempt, taken, vectors, note)
-                progress("embedding", done, whole.embedded)
+                name = f"{partition:05d}-{len(notes) + offset // batch:05d}"
+                under_way = executor.submit(_insert, attempt, taken, vectors, name, bulk=bulk)
+                progress("embedding", done, whole.written)
         finally:
             # Also when embedding failed: what is on its way must be known to have ended before the stage does.
             if under_way:
@@ -78,7 +90,21 @@ def write_partition(
     return whole
 
 
-def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, note: str) -> None:
+def _vectors(chunks: pa.Table, embedder: Embedder, earlier: loading.EarlierVectors) -> Vectors:
+    """A vector for each section, in their order; only what no earlier attempt has embedded is."""
+    known = pc.is_in(chunks["chunk_id"], earlier.ids).to_numpy()
+    if not known.any():
+        return embedder.embed(chunks["embed_text"].to_pylist(), kind="document")
+    found = earlier.of(chunks["chunk_id"].filter(pa.array(known)).to_pylist())
+    vectors = np.empty((len(chunks), found.shape[1]), np.float32)
+    vectors[known] = found
+    if not known.all():
+        unknown = chunks["embed_text"].filter(pa.array(~known))
+        vectors[~known] = embedder.embed(unknown.to_pylist(), kind="document")
+    return vectors
+
+
+def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, name: str, *, bulk: bool) -> None:
     count, dimension = len(vectors), vectors.shape[1]
     generation = attempt.generation
     ids = pc.binary_join_element_wise(chunks["chunk_id"].combine_chunks(), str(generation), ".")
@@ -94,49 +120,58 @@ def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, note: str) -> 
         }
     )
     records = records.select(records_schema(dimension).names).cast(records_schema(dimension))
-    attempt.send(lambda store: store.upsert(attempt.space, records))
-    attempt.catalog.write(attempt.path(f"written/{note}"), "\n".join(ids.to_pylist()).encode())
+    if bulk:
+        loading.write_file(attempt, records, name)
+    else:
+        attempt.send(lambda store: store.upsert(attempt.space, records))
+    place = loading.note_folder(attempt) if bulk else "written"
+    attempt.catalog.write(attempt.path(f"{place}/{name}.txt"), "\n".join(ids.to_pylist()).encode())
 
 
 def acknowledged(catalog: Catalog, generation: int) -> list[str]:
     """Ids of the records that the store acknowledged to an attempt."""
-    return _read_notes(catalog, generation, _notes(catalog, generation))
+    place = f"{folder(generation)}/written"
+    return _read_notes(catalog, place, catalog.names(place))
 
 
-def _notes(catalog: Catalog, generation: int) -> list[str]:
-    return catalog.names(f"{folder(generation)}/written")
-
-
-def _read_notes(catalog: Catalog, generation: int, names: Sequence[str]) -> list[str]:
-    notes = (catalog.read(f"{folder(generation)}/written/{name}") or b"" for name in names)
+def _read_notes(catalog: Catalog, place: str, names: Sequence[str]) -> list[str]:
+    notes = (catalog.read(f"{place}/{name}") or b"" for name in names)
     return [line for note in notes for line in note.decode().splitlines()]
 
 
-def retire(attempt: Attempt) -> Written:
-    """End, revive, rewrite and delete records as planned; repeating it changes nothing."""
+def retire(attempt: Attempt, progress: Progress = silent) -> Written:
+    """Load what was put into files; end, revive, rewrite and delete records as planned. It may be repeated."""
     plan, space = attempt.plan, attempt.space
+    if loading.in_bulk(attempt):
+        loading.load(attempt, progress)
+        return Written()  # what else the space held is gone with it
     if attempt.succeeds_abandoned and plan.ids(Op.REVIVE, Op.REWRITE, Op.MARK, Op.DELETE):
         # A reader that saw the log just before the rollback may still be at the generation that was given up. To mark
         # again what that one had ended would show it there, too.
         time.sleep(HEAD_TTL + 1)
     written = 0
-    rewrites = plan.ids(Op.REWRITE)
-    if rewrites:
-        records = attempt.store.fetch(space, rewrites)
-        current = pa.array(np.full(len(records), FOREVER))
-        revived = records.set_column(records.schema.get_field_index("died"), "died", current)
-        attempt.send(lambda store: store.upsert(space, revived))
-        written += len(records)
-    for ids, died in ((plan.ids(Op.REVIVE), FOREVER), (plan.ids(Op.MARK), attempt.generation)):
-        if ids:
+    for ids in id_batches(plan.ids(Op.REWRITE), _SLICE):
+        written += attempt.send(partial(_rewrite, space=space, ids=ids))
+    for op, died in ((Op.REVIVE, FOREVER), (Op.MARK, attempt.generation)):
+        for ids in id_batches(plan.ids(op), _SLICE):
             attempt.send(partial(_mark, space=space, ids=ids, died=died))
             written += len(ids)
-    doomed = plan.ids(Op.DELETE)
-    if doomed:
-        attempt.send(lambda store: store.delete(space, doomed))
-        written += len(doomed)
+    for ids in id_batches(plan.ids(Op.DELETE), _SLICE):
+        attempt.send(partial(_delete, space=space, ids=ids))
+        written += len(ids)
     return Written(written=written)
+
+
+def _rewrite(store: VectorStore, *, space: str, ids: Sequence[str]) -> int:
+    records = store.fetch(space, ids)
+    current = pa.array(np.full(len(records), FOREVER))
+    store.upsert(space, records.set_column(records.schema.get_field_index("died"), "died", current))
+    return len(records)
 
 
 def _mark(store: VectorStore, *, space: str, ids: Sequence[str], died: int) -> None:
     store.mark(space, ids, died)
+
+
+def _delete(store: VectorStore, *, space: str, ids: Sequence[str]) -> None:
+    store.delete(space, ids)

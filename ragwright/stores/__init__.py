@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +95,52 @@ class VectorStore(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@dataclass(frozen=True)
+class BulkLoad:
+    """How far a store has got with loading a folder of files.
+
+    Attributes:
+        id: The store's name for it.
+        state: `done` means that all of it was loaded; the others may have left some records.
+        percent: Of the work, 0 to 100.
+        records: Loaded so far.
+        error: Why it failed.
+    """
+
+    id: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    percent: float = 0.0
+    records: int = 0
+    error: str = ""
+
+
+@runtime_checkable
+class BulkLoader(Protocol):
+    """What some stores can do besides: fill a space from files on S3 by themselves, long after the call has returned.
+
+    For first loads so large that `upsert` would take too long or cost too much. The files of a space are all those
+    below `<url>/<space>/`. Reads may lag behind a load as behind any write.
+    """
+
+    def load_file(self, space: str, records: pa.Table) -> bytes:
+        """The records, laid out as `documents.records_schema`, as a file to load; refused as `upsert` refuses them."""
+
+    def file_records(self, data: bytes) -> pa.Table:
+        """The records that a file to load was made of."""
+
+    def start_load(self, space: str, url: str, *, access: str = "") -> BulkLoad:
+        """Start to make and fill a space that is not there (`drop_space`); `access` lets the store read the files."""
+
+    def loads(self, url: str) -> list[BulkLoad]:
+        """The loads from a place that the store remembers, the newest first."""
+
+    def load(self, load_id: str) -> BulkLoad:
+        """How far one has got."""
+
+    def cancel_load(self, load_id: str) -> None:
+        """Stop one; what it has loaded may stay, and one that has ended is left alone."""
 
 
 def open_store(spec: str) -> VectorStore:

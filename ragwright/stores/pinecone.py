@@ -19,8 +19,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ragwright.documents import Match
+from ragwright.errors import StoreError
 from ragwright.retry import RetryPolicy
-from ragwright.stores import limits, pinecone_scan, pinecone_search, visibility, words
+from ragwright.stores import BulkLoad, limits, pinecone_import, pinecone_scan, pinecone_search, visibility, words
 from ragwright.stores import pinecone_records as wire
 from ragwright.stores.generation_words import GenerationWords
 from ragwright.stores.pinecone_errors import translated
@@ -35,8 +36,9 @@ _SCHEMA = {"fields": {name: {"filterable": True} for name in wire.FILTERED}}
 
 
 class PineconeStore:
-    """A `VectorStore` in one serverless Pinecone index. Threads may share one; a forked process reconnects by itself.
+    """A `VectorStore` and `BulkLoader` in one serverless Pinecone index.
 
+    Threads may share one; a forked process reconnects by itself.
     Reads lag behind writes until `wait_visible` has returned. Words are searched for in this process: the first search
     at a generation reads its records, and the words of the two generations searched last are kept (`GenerationWords`).
     Words of a generation that is still written are found through the store that writes it.
@@ -44,8 +46,7 @@ class PineconeStore:
     Args:
         spec: Which index.
         timeout: Seconds that a request may be silent.
-        retry: How requests of calls that take several are tried again; `query` and what `spaces` are there is the
-            caller's to repeat.
+        retry: How each request is tried again; a `query` is the caller's to repeat, as are making and dropping spaces.
         lanes: Requests under way at a time, at most; fewer while Pinecone throttles.
         ready_timeout: Seconds to wait for an index that was made just now, or for a space to come or go.
     """
@@ -90,8 +91,13 @@ class PineconeStore:
         opened = self._opened()
         if opened is None:
             return []
-        with translated(str(self._spec)):
-            names = [found.name for page in opened[0].list_namespaces() for found in page.namespaces]
+        index = opened[0]
+
+        def ask() -> list[str]:
+            with translated(str(self._spec)):
+                return [found.name for page in index.list_namespaces() for found in page.namespaces]
+
+        names = self._retry.call(ask)
         return sorted(name for name in names if limits.SPACE_NAME.fullmatch(name))
 
     def drop_space(self, space: str) -> None:
@@ -223,19 +229,55 @@ class PineconeStore:
             marked = dict(self._marked.get(space, {}))
         if not present and not absent:
             return
-        caught_up = pinecone_search.CaughtUp(index, space, dimension, place=self._place(space))
+        place = self._place(space)
+        caught_up = self._retry.call(lambda: pinecone_search.CaughtUp(index, space, dimension, place=place))
 
         def seen(ids: Sequence[str]) -> set[str]:
             found = {wire.plain_id(r.id): (r.metadata or {}).get("died") for r in self._fetch(space, ids)}
             shown = {i for i, died in found.items() if i in gone or marked.get(i, died) == died}
             # Until then no record counts as written, and none as removed.
-            return shown if caught_up() else {record_id for record_id in ids if record_id in gone}
+            return shown if self._retry.call(caught_up) else {record_id for record_id in ids if record_id in gone}
 
-        visibility.wait_until(seen, present=present, absent=absent, timeout=timeout, place=self._place(space))
+        visibility.wait_until(seen, present=present, absent=absent, timeout=timeout, place=place)
         with self._lock:
             for record_id in present:
                 if self._marked.get(space, {}).get(record_id) == marked.get(record_id):
                     self._marked.get(space, {}).pop(record_id, None)
+
+    def load_file(self, space: str, records: pa.Table) -> bytes:
+        """See `BulkLoader`."""
+        _, dimension = self._needed()
+        records = limits.check_records(records, dimension, place=self._place(space))
+        wire.check_fits(records, place=self._place(space))
+        return pinecone_import.file_of(records, dimension)
+
+    def file_records(self, data: bytes) -> pa.Table:
+        """See `BulkLoader`."""
+        _, dimension = self._needed()
+        return pinecone_import.records_of(data, dimension, place=str(self._spec))
+
+    def start_load(self, space: str, url: str, *, access: str = "") -> BulkLoad:
+        """See `BulkLoader`. `access` is the id of a storage integration; Pinecone makes the namespace itself."""
+        index, _ = self._needed()
+        limits.check_space_name(space)
+        place = self._place(space)
+        # Not tried again here: an import whose acknowledgement was lost is under way.
+        return pinecone_import.describe(index, pinecone_import.start(index, url, access, place=place), place=place)
+
+    def loads(self, url: str) -> list[BulkLoad]:
+        """See `BulkLoader`."""
+        index, _ = self._needed()
+        return self._retry.call(lambda: pinecone_import.imports(index, url, place=str(self._spec)))
+
+    def load(self, load_id: str) -> BulkLoad:
+        """See `BulkLoader`."""
+        index, _ = self._needed()
+        return self._retry.call(lambda: pinecone_import.describe(index, load_id, place=str(self._spec)))
+
+    def cancel_load(self, load_id: str) -> None:
+        """See `BulkLoader`."""
+        index, _ = self._needed()
+        self._retry.call(lambda: pinecone_import.cancel(index, load_id, place=str(self._spec)))
 
     def optimise(self, space: str) -> None:
         """See `VectorStore`. Nothing to do: Pinecone looks after its storage itself."""
@@ -278,7 +320,14 @@ class PineconeStore:
 
     def _opened(self) -> tuple[Index, int] | None:
         self._reconnect_after_fork()
-        return self._index.open()
+        return self._retry.call(self._index.open)
+
+    def _needed(self) -> tuple[Index, int]:
+        """The index, which must be there."""
+        opened = self._opened()
+        if opened is None:
+            raise StoreError("there is no such index.", place=str(self._spec), hint="`ensure_space` makes it.")
+        return opened
 
     def _space(self, space: str) -> tuple[Index, int]:
         """The index, in which the space is known to be, and its dimension."""
@@ -297,12 +346,15 @@ class PineconeStore:
     def _is_there(self, index: Index, space: str) -> bool:
         from pinecone.errors.exceptions import NotFoundError
 
-        with translated(self._place(space)):
-            try:
-                index.describe_namespace(name=space)
-            except NotFoundError:
-                return False
-        return True
+        def ask() -> bool:
+            with translated(self._place(space)):
+                try:
+                    index.describe_namespace(name=space)
+                except NotFoundError:
+                    return False
+            return True
+
+        return self._retry.call(ask)
 
     def _await(self, done: Callable[[], bool], what: str) -> None:
         visibility.wait_until(

@@ -74,13 +74,14 @@ def check_fits(records: pa.Table, *, place: str) -> None:
 def requests(records: pa.Table, dimension: int) -> Iterator[list[dict[str, Any]]]:
     """The records in runs that fit one upsert each."""
     for start in range(0, records.num_rows, _SLAB):
-        wire = list(_to_wire(records.slice(start, _SLAB), dimension))
+        wire = list(to_wire(records.slice(start, _SLAB), dimension))
         sizes = np.array([len(orjson.dumps(record)) + 1 for record in wire], dtype=np.int64)
         for run in limits.request_slices(sizes, max_bytes=MAX_REQUEST_BYTES - _ENVELOPE_BYTES):
             yield wire[run]
 
 
-def _to_wire(records: pa.Table, dimension: int) -> Iterator[dict[str, Any]]:
+def to_wire(records: pa.Table, dimension: int) -> Iterator[dict[str, Any]]:
+    """Id, values and metadata of each record, as Pinecone takes them."""
     vectors = nearest.matrix(records["vector"], dimension)
     blank: npt.NDArray[np.bool_] = np.logical_not(vectors.any(axis=1))
     vectors = np.where(blank[:, None], np.eye(1, dimension, dtype=np.float32), vectors)

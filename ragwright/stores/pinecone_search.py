@@ -82,8 +82,6 @@ class CaughtUp:
     Where Pinecone gives no numbers, nothing is known, and the answer is yes.
     """
 
-    _NO_RECORD = "%"  # `wire_id` never leaves a percent sign alone
-
     def __init__(self, index: Index, space: str, dimension: int, *, place: str) -> None:
         from pinecone._internal.adapters.vectors_adapter import extract_response_info
 

@@ -243,6 +243,19 @@ def test_what_goes_wrong_for_the_moment_is_transient(
         assert store.query("s", vector_of("a"), k=1, as_of=1) == []
 
 
+@pytest.mark.parametrize("operation", ["describe_index", "describe_namespace", "list_namespaces", "delete", "query"])
+def test_looking_at_spaces_and_waiting_go_on_after_a_fault(
+    store: PineconeStore, server: PineconeServer, operation: str
+) -> None:
+    with PineconeStore(SPEC, retry=PATIENT) as other:
+        server.faults.operations, server.faults.retry_after = frozenset({operation}), 0.01
+        server.faults.queue("429", "503", "reset before")
+        store.upsert("s", make_records(["a"]))
+        other.wait_visible("s", present=ids(["a"]))
+        assert other.spaces() == ["s"]
+    assert sum(server.faults.suffered.values()) == 3
+
+
 # Visibility
 
 
