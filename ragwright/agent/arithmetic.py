@@ -2,7 +2,8 @@
 
 A small rewriting of English, general but shallow: number words, operators in words or signs, the usual prefix forms
 ("multiply A by B", "the sum of A and B", "15 percent of A"), and "that" or "the result" for the last number of the
-conversation. Word problems ("I have 3 boxes of 4 apples each") are not read; they are left to the model.
+conversation. Of word problems only those about prices are read (`ragwright.agent.prices`); others ("I have 3 boxes of
+4 apples each") are left to the model.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Callable
 
 from ragwright.agent.calculator import FUNCTION_NAMES, is_arithmetic
+from ragwright.agent.prices import read_prices
 
 _READ_CHARS = 600
 
@@ -38,7 +40,21 @@ _LAST = re.compile(
 _N = r"(@|§\d+§|-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
 _LIST = rf"({_N}(?:(?:, and |, | and | & ){_N})+)"
 _GAP = r" ?(?:of |the )*"
+_PARTS = "half third quarter fifth sixth seventh eighth ninth tenth eleventh twelfth"
+_PART_OF = {word: number for number, word in enumerate(_PARTS.split(), start=2)} | {"fourth": 4, "hundredth": 100}
+_FRACTIONS = tuple(
+    form
+    for word, number in _PART_OF.items()
+    for form in (
+        (rf"{_N}[ -]{word}s? of (?:the )?{_N}", f"{{0}} * {{1}} / {number}"),
+        (rf"\b{word} of (?:the )?{_N}", f"{{0}} / {number}"),
+    )
+)
 _FORMS: tuple[tuple[str, str], ...] = (
+    *_FRACTIONS,
+    (rf"(?:what|which) (?:percentage|percent|per cent|%) of {_N} (?:is|are) {_N}", "{1} / {0} * 100"),
+    (rf"{_N} (?:is|are) (?:what|which) (?:percentage|percent|per cent|%) of {_N}", "{0} / {1} * 100"),
+    (rf"{_N} as an? (?:percentage|percent) of {_N}", "{0} / {1} * 100"),
     (rf"{_N} ?(?:%|percent|per cent) of {_N}", "{0} / 100 * {1}"),
     (rf"(?:increase|raise) {_N} by {_N} ?(?:%|percent)", "{0} * (1 + {1} / 100)"),
     (rf"(?:decrease|reduce|lower) {_N} by {_N} ?(?:%|percent)", "{0} * (1 - {1} / 100)"),
@@ -127,7 +143,7 @@ def read_arithmetic(text: str, last: str | None = None) -> str | None:
     if len(text) > _READ_CHARS or not text.strip():
         return None
     parts: list[str] = []
-    said = _numbers(re.sub(r"[$€£]\s?(?=\d)", "", " ".join(text.lower().split())))
+    said = plain = _numbers(re.sub(r"[$€£]\s?(?=\d)", "", " ".join(text.lower().split())))
     if last is not None:
         said = _LAST.sub("@", said)
         if onward := _ONWARD.match(said):
@@ -142,7 +158,7 @@ def read_arithmetic(text: str, last: str | None = None) -> str | None:
         expression = _expanded(found, parts, last)
         if expression and re.search(r"\d", expression) and is_arithmetic(expression) and not _FILLER.sub("", rest):
             return expression
-    return None
+    return read_prices(plain)
 
 
 def wants_arithmetic(text: str) -> bool:

@@ -2,7 +2,7 @@
 
 Security does not rest on the prompt. Which tools a turn may use is decided before the model is asked, from the user's
 own words (`ragwright.agent.wishes`): quotes, code and played parts inside a turn count for nothing, and neither does
-anything a tool returns. Once something was observed that others wrote, only tools that those words asked for remain.
+anything a tool returns. A tool that others write through answers once a turn.
 The grammar of a reply names the offered actions alone; a reply that names another is not carried out.
 """
 
@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from ragwright.agent.foreign import Said, own_words
 from ragwright.agent.memory import Memory, estimate_tokens
 from ragwright.agent.parser import Parsed, parse_reply
 from ragwright.agent.prompts import PromptFamily, build_messages
 from ragwright.agent.protocol import FINAL_ANSWER, Step, Turn, reply_schema, same_name, write_action
+from ragwright.agent.recall import recall, restate
 from ragwright.agent.tools import ERROR, Tool
-from ragwright.agent.wishes import own_words
+from ragwright.answering import defuse
 from ragwright.answers import I_DONT_KNOW
 from ragwright.errors import BadReply, ConfigurationError, RequestRejected
 from ragwright.generation import Generation, Generator, Message
@@ -114,8 +116,14 @@ class _Running:
     def __init__(self, agent: Agent, text: str) -> None:
         self._agent, self._settings, self._text = agent, agent.settings, text
         self._started = time.perf_counter()
-        own = own_words(text)
-        self._asked = {name: tool for name, tool in agent.tools.items() if tool.asked is None or tool.asked(own)}
+        self._own = own = own_words(text)
+        self._told = None if self._settings.routing == "off" else recall(own, agent.memory.exchanges)
+        # What the user told is not looked up elsewhere.
+        self._asked = {
+            name: tool
+            for name, tool in agent.tools.items()
+            if tool.is_asked(own) and (tool.trusted or self._told is None)
+        }
         self._route = None if self._settings.routing == "off" else self._recognised(own)
         self._steps: list[Step] = []
         self._raw: list[str] = []
@@ -137,9 +145,9 @@ class _Running:
             self._act(action, action_input)
 
     def _recognised(self, own: str) -> tuple[str, Any] | None:
-        last = self._agent.memory.last_number()
+        said = Said(own, self._text, self._agent.memory.last_number())
         for name, tool in self._asked.items():
-            given = tool.recognise(own, last) if tool.recognise is not None else None
+            given = tool.recognise(said) if tool.recognise is not None else None
             if given is not None:
                 return name, given
         return None
@@ -156,12 +164,7 @@ class _Running:
         if repeated:
             return [FINAL_ANSWER]
         by_others = {step.action for step in self._steps if not tools[step.action].trusted}
-        left = [
-            name
-            for name, tool in self._asked.items()
-            if not by_others or (tool.asked is not None and name not in by_others)
-        ]
-        return [*left, FINAL_ANSWER]
+        return [*(name for name in self._asked if name not in by_others), FINAL_ANSWER]
 
     def _ask(self, offered: Sequence[str]) -> tuple[str, Any]:
         """The model's next action, asked for again while it is none that is offered."""
@@ -235,9 +238,11 @@ class _Running:
                 exchanges = exchanges[1:]
 
     def _hint(self) -> str:
-        if self._route is None or self._steps:
+        if self._steps:
             return ""
-        return f"This asks for {write_action(*self._route)}."
+        if self._route is None:
+            return "" if self._told is None else f"The user told you: {defuse(self._told)}"
+        return f"This asks for {defuse(write_action(*self._route))}."
 
     def _input_schema(self, name: str) -> Mapping[str, Any]:
         limit = self._settings.max_reply_chars
@@ -258,7 +263,7 @@ class _Running:
             settle = self._agent.tools[step.action].settle
             if settle is not None and not step.observation.startswith(ERROR):
                 return settle(reply, step.observation)
-        return reply
+        return reply if self._told is None or self._steps else restate(reply, self._told, self._own)
 
     def _done(self, reply: str) -> Turn:
         return Turn(

@@ -17,19 +17,21 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ragwright.agent.arithmetic import read_arithmetic
 from ragwright.agent.calculator import calculate, write_number
+from ragwright.agent.foreign import QUOTED, Said, without_commands
 from ragwright.agent.numbers import state_result
-from ragwright.agent.wishes import asks_for_arithmetic, asks_for_knowledge
-from ragwright.answering import Answerer
+from ragwright.agent.wishes import asks_for_arithmetic, asks_for_knowledge, names_tool
+from ragwright.answers import I_DONT_KNOW, Answer
 from ragwright.errors import ConfigurationError, RequestRejected
 
 ERROR = "error: "
 _MAX_OBSERVATION = 4_000
+_MAX_QUESTION = 300
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,9 @@ class Tool:
         description: What it is for, in one line for the model.
         arguments: Checks and converts its arguments; its JSON schema is what the model is bound to.
         function: What is called with them.
-        asked: Whether the user's own words ask for it. None: it is offered in every turn, until something was observed
-            that others wrote.
-        recognise: Its input as far as it can be read off the user's own words, given the last number of the
-            conversation.
+        asked: Whether the user's own words ask for it. None: whether they name it, or what it is for
+            (`wishes.names_tool`).
+        recognise: Its input as far as it can be read off the turn; only asked where the turn asks for the tool.
         trusted: What it says was not written by others.
         direct: What it says is the reply; the model does not word it anew.
         settle: From the model's reply and what the tool said to what the user reads.
@@ -55,11 +56,15 @@ class Tool:
     arguments: type[BaseModel]
     function: Callable[..., Any]
     asked: Callable[[str], bool] | None = None
-    recognise: Callable[[str, str | None], Any | None] | None = None
+    recognise: Callable[[Said], Any | None] | None = None
     trusted: bool = True
     direct: bool = False
     settle: Callable[[str, str], str] | None = None
     examples: tuple[tuple[str, Any, str, str], ...] = field(default=())
+
+    def is_asked(self, own: str) -> bool:
+        """Whether a user's own words ask for it; nothing else brings it into a turn."""
+        return self.asked(own) if self.asked is not None else names_tool(own, self.name, self.description)
 
     @property
     def schema(self) -> dict[str, Any]:
@@ -163,14 +168,24 @@ def calculator_tool() -> Tool:
         _Expression,
         lambda expression: write_number(calculate(expression)),
         asked=asks_for_arithmetic,
-        recognise=read_arithmetic,
+        recognise=lambda said: read_arithmetic(said.own, said.last),
         settle=state_result,
         examples=(("what is 12 times 7?", "12 * 7", "84", "12 times 7 is 84."),),
     )
 
 
-def search_tool(answerer: Answerer, *, verbatim: bool = True) -> Tool:
+class Answers(Protocol):
+    """What answers a question from the FAQ: an `Answerer`."""
+
+    def answer(self, question: str) -> Answer:
+        """The answer with its citations, or "I don't know"."""
+
+
+def search_tool(answerer: Answers, *, verbatim: bool = True) -> Tool:
     """The index, with citations and its "I don't know"; offered where the user's own words ask for knowledge.
+
+    Sentences of an answer that speak to the assistant are left out, and how many they were is said
+    (`foreign.without_commands`).
 
     Args:
         answerer: Answers from the index.
@@ -179,8 +194,12 @@ def search_tool(answerer: Answerer, *, verbatim: bool = True) -> Tool:
 
     def search(question: str) -> str:
         answer = answerer.answer(question)
-        sources = "".join(f"\n[{citation.row}] {citation.question}" for citation in answer.citations)
-        return answer.answer + sources
+        said, left_out = without_commands(answer.answer)
+        if left_out:
+            sentences = "sentence" if left_out == 1 else "sentences"
+            said = f"{said or I_DONT_KNOW} ({left_out} {sentences} to the assistant left out.)"
+        sources = (f"\n[{citation.row}] {without_commands(citation.question)[0]}" for citation in answer.citations)
+        return said + "".join(source.rstrip() for source in sources)
 
     return Tool(
         "Search",
@@ -188,7 +207,15 @@ def search_tool(answerer: Answerer, *, verbatim: bool = True) -> Tool:
         _Question,
         search,
         asked=asks_for_knowledge,
-        recognise=lambda own, last: own if asks_for_knowledge(own) and not asks_for_arithmetic(own) else None,
+        recognise=_question_in,
         trusted=False,
         direct=verbatim,
     )
+
+
+def _question_in(said: Said) -> str | None:
+    """The turn as a question to the index: what it quotes may be its subject, so a short turn is searched for whole."""
+    if not asks_for_knowledge(said.own) or asks_for_arithmetic(said.own):
+        return None
+    whole = " ".join(said.whole.split())
+    return whole if QUOTED in said.own and len(whole) <= _MAX_QUESTION else said.own.replace(QUOTED, " ").strip()

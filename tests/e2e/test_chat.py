@@ -15,7 +15,9 @@ TURNS = ["hey how are you today?", "what is 4 to the power of 2.1?", "can you mu
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> CommandLine:
-    return CommandLine(tmp_path_factory.mktemp("chat"), {"RAGWRIGHT_MODEL_CACHE": str(model_cache)})
+    # No reply here needs more tokens, and a model that rambles would only take longer.
+    settings = {"RAGWRIGHT_MODEL_CACHE": str(model_cache), "RAGWRIGHT_AGENT__MAX_NEW_TOKENS": "64"}
+    return CommandLine(tmp_path_factory.mktemp("chat"), settings)
 
 
 def test_three_turns_greet_compute_and_go_on_with_the_result(shell: CommandLine) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ragwright.agent import Agent, Memory, Tool, calculator_tool, family_of, search_tool
-from ragwright.agent.protocol import FINAL_ANSWER, write_action
+from ragwright.agent.protocol import FINAL_ANSWER, Step, write_action
 from ragwright.answers import I_DONT_KNOW, Answer, Citation
 from ragwright.generation import Message, ScriptedGenerator
 from ragwright.settings import AgentSettings
@@ -54,6 +54,7 @@ def agent_on(
     family: str = "chatml",
     memory: Memory | None = None,
     context: int = 8_000,
+    on_step: Callable[[Step], None] | None = None,
     **settings: Any,
 ) -> Agent:
     bound = AgentSettings(**settings)
@@ -61,4 +62,4 @@ def agent_on(
     if faq is not None:
         own.append(search_tool(faq, verbatim=bound.verbatim_search))  # type: ignore[arg-type]
     generator = ScriptedGenerator(script, context_tokens=context)
-    return Agent(generator, [*own, *tools], settings=bound, family=family_of(family), memory=memory)
+    return Agent(generator, [*own, *tools], settings=bound, family=family_of(family), memory=memory, on_step=on_step)

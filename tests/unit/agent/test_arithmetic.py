@@ -44,6 +44,17 @@ from ragwright.agent.calculator import calculate, is_arithmetic
         ("increase 200 by 10%", 220),
         ("what is two point five times two?", 5),
         ("can you calculate the product of 6 and 7?", 42),
+        ("6 squared please", 36),
+        ("sqrt(81), please", 9),
+        ("give me a sixth of 90", 15),
+        ("what's two thirds of 60?", 40),
+        ("three quarters of 1,000", 750),
+        ("a quarter of the square root of 64", 2),
+        ("one half of 9", 4.5),
+        ("five factorial plus 1", 121),
+        ("what percent of 80 is 20?", 25),
+        ("30 is what percentage of 40?", 75),
+        ("5 as a percentage of 20", 25),
     ],
 )
 def test_what_is_asked_in_words_is_computed(text: str, value: float) -> None:
@@ -65,6 +76,8 @@ def test_what_is_asked_in_words_is_computed(text: str, value: float) -> None:
         ("what is the last result plus 1?", 11),
         ("take the square root of that", 10**0.5),
         ("add 10 to it and multiply by 2", 40),
+        ("and what is a quarter of that", 2.5),
+        ("two fifths of the result?", 4),
     ],
 )
 def test_that_is_the_last_number(text: str, value: float) -> None:
@@ -73,6 +86,29 @@ def test_that_is_the_last_number(text: str, value: float) -> None:
     assert calculate(expression) == pytest.approx(value)
     alone = read_arithmetic(text)
     assert alone is None or "10" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("A pencil costs 0.40. How much are 30 of them?", 12),
+        ("Each ticket is $7.50. What do 4 tickets cost?", 30),
+        ("Parking costs 2.50 euros an hour. What would 8 hours cost?", 20),
+        ("If 6 eggs cost 1.80, what does one egg cost?", 0.3),
+        ("12 bottles cost $18. How much is a single bottle?", 1.5),
+        ("A lamp costs 60 dollars and is 25% off. What does it cost now?", 45),
+        ("Shoes for $90 are reduced by a discount of 10 percent. What is the new price?", 81),
+        ("The bill is 40 dollars and I add a 15% tip. What is the total?", 46),
+        ("My rent of 800 goes up by 5%. How much will it cost?", 840),
+        ("The meal was 50 euros. How much is the tip at 10%, please?", 5),
+        ("I bought 2 shirts at 15 each and a hat for 9.50. How much did I spend?", 39.5),
+        ("She bought four apples for 3 dollars and a melon for 2. How much did she pay?", 5),
+    ],
+)
+def test_a_question_about_prices_is_computed(text: str, value: float) -> None:
+    expression = read_arithmetic(text)
+    assert expression is not None
+    assert calculate(expression) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +123,14 @@ def test_that_is_the_last_number(text: str, value: float) -> None:
         "Which of the 3 options is the best?",
         "Is ml.p3.2xlarge - 8 GPUs - available?",
         "is it true?",
+        "a third of customers",
+        "What is the third of 5 options?",
+        "Which quarter of 2024 was the best?",
+        "How much does one ml.m5.large hour cost in 3 Regions?",
+        "A job costs 4 dollars. How long does it run?",
+        "Spot saves up to 90%. What does a job of 3 hours cost in Ireland?",
+        "I bought 3 books at 12 each and a pen. How much did I spend?",
+        "A bag costs 10 dollars and is reduced by 20%, then raised by 10%. What does it cost now?",
         "",
         "   ",
         "x" * 5_000,

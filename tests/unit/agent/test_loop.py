@@ -149,10 +149,35 @@ def test_a_tool_of_ones_own_is_called_with_checked_arguments() -> None:
     script = Script(
         call("repeat", {"word": "ha", "times": "many"}), call("repeat", {"word": "ha", "times": 3}), final("hahaha")
     )
-    turn = agent_on(script, tools=[tool(repeat)]).turn("Say ha three times")
+    turn = agent_on(script, tools=[tool(repeat)]).turn("Repeat the word ha three times")
     assert [step.observation for step in turn.steps][1] == "hahaha"
     assert turn.steps[0].observation.startswith("error: times:")
     assert "- repeat: Repeats a word." in script.prompts[0][0].content
+
+
+def test_a_tool_without_a_condition_waits_to_be_named() -> None:
+    def open_door(which: str) -> str:
+        """Opens a door."""
+        return which
+
+    for text, wanted in (("hello", []), ("please open the front door", ["open_door"])):
+        script = Script(call("open_door", "front"), final("done"))
+        turn = agent_on(script, tools=[tool(open_door)], constrained="off").turn(text)
+        assert [step.action for step in turn.steps] == wanted
+        assert ("- open_door:" in script.prompts[0][0].content) == bool(wanted)
+
+
+def test_a_step_is_told_before_the_model_is_asked_again() -> None:
+    seen: list[str] = []
+    script = Script(call("Calculator", "3 + 4"), lambda prompt: final(f"told {len(seen)}, it is {seen[-1]}"))
+    agent = agent_on(script, on_step=lambda step: seen.append(step.observation))
+    assert agent.turn("what is 3 + 4?").reply == "told 1, it is 7"
+
+
+def test_a_turn_that_quotes_a_term_is_searched_for_whole() -> None:
+    faq = Faq("It runs jobs on your machine.")
+    agent_on(Script(final("x")), faq=faq, routing="take").turn('What does "local mode" do?')
+    assert faq.asked == ['What does "local mode" do?']
 
 
 def test_a_conversation_is_gone_on_with() -> None:
