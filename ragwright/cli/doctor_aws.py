@@ -95,7 +95,8 @@ def _caller(aws: Aws) -> Caller:
 
 
 def _unclear(name: str, error: RagwrightError, hint: str | None = None) -> Check:
-    return Check(name, "unknown", f"could not check: {error.what}", hint or error.hint or "Try again.")
+    otherwise = "Try again." if isinstance(error, TransientError) else "Look at it by hand, in the console."
+    return Check(name, "unknown", f"could not check: {error.what}", hint or error.hint or otherwise)
 
 
 def _is_denied(error: RagwrightError) -> bool:
