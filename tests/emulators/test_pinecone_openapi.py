@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import yaml
 from emulators.pinecone_server import API_KEY, OPERATIONS, READ_ONLY_KEY, PineconeServer
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator, ValidationError  # type: ignore[import-untyped]
 
 VERSIONS = ("2025-10", "2026-04")
 VECTORS = [{"id": f"r{i}", "values": [1, i, 0], "metadata": {"born": i, "tags": ["a"]}} for i in range(5)]
@@ -54,6 +55,14 @@ WITHIN = [
     ("POST", "/vectors/delete", {"ids": ["r1"], "namespace": "s"}, 200),
     ("POST", "/vectors/delete", {"deleteAll": True, "namespace": "absent"}, 404),
 ]
+IMPORTS = [
+    ("POST", "/bulk/imports", {"uri": "s3://none/here", "errorMode": {"onError": "continue"}}, 200),
+    ("POST", "/bulk/imports", {"uri": "gs://none/here"}, 400),
+    ("GET", "/bulk/imports?limit=1", None, 200),
+    ("GET", "/bulk/imports/1", None, 200),
+    ("GET", "/bulk/imports/7", None, 404),
+    ("DELETE", "/bulk/imports/1", None, 200),
+]
 AFTER = [("DELETE", "/indexes/faq", None, 202), ("DELETE", "/indexes/faq", None, 404)]
 
 
@@ -78,8 +87,13 @@ class Description:
     def __init__(self, path: Path) -> None:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self.document = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-        _refuse_unknown_fields(self.document["components"]["schemas"])
+        schemas = self.document["components"]["schemas"]
+        for name in schemas:
+            if name.endswith("Response"):
+                schemas[name].setdefault("properties", {})  # one that lists no fields is of an empty reply
+        _refuse_unknown_fields(schemas)
         self.checked: set[tuple[str, str]] = set()
+        self.replies: list[tuple[str, dict[str, Any], Any]] = []  # what it was, its schema, what it said
 
     def check(self, method: str, address: str, body: Any, reply: httpx.Response) -> None:
         """Request (if it was carried out) and reply are as the file says."""
@@ -90,13 +104,15 @@ class Description:
         described = operation["responses"].get(status) or operation["responses"].get(f"{status[0]}XX")
         assert described is not None, f"{method} {template} has no reply {status}"
         if reply.is_success and body is not None:
-            self._validate(operation["requestBody"]["content"]["application/json"]["schema"], body)
+            self.validate(operation["requestBody"]["content"]["application/json"]["schema"], body)
         if "content" in described:
             assert reply.headers["content-type"] == "application/json"
-            self._validate(described["content"]["application/json"]["schema"], reply.json())
+            schema = described["content"]["application/json"]["schema"]
+            self.validate(schema, reply.json())
+            self.replies.append((f"{method} {template} {status}", schema, reply.json()))
         self.checked.add((method, template))
 
-    def _validate(self, schema: dict[str, Any], value: Any) -> None:
+    def validate(self, schema: dict[str, Any], value: Any) -> None:
         root = {"allOf": [schema], "components": self.document["components"]}
         Draft7Validator(root).validate(value)
 
@@ -115,11 +131,16 @@ def _refuse_unknown_fields(node: Any) -> None:
             _refuse_unknown_fields(child)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_operation_answers_as_described(openapi: Path, server: PineconeServer, version: str) -> None:
-    control = Description(openapi / f"db_control_{version}.oas.yaml")
-    data = Description(openapi / f"db_data_{version}.oas.yaml")
+def descriptions(folder: Path, version: str) -> tuple[Description, Description]:
+    """Of the control plane and of the data plane."""
+    kinds = ("control", "data")
+    control, data = (Description(folder / f"db_{kind}_{version}.oas.yaml") for kind in kinds)
+    return control, data
+
+
+def converse_about_everything(server: PineconeServer, control: Description, data: Description, version: str) -> None:
     headers = {"Api-Key": API_KEY, "X-Pinecone-Api-Version": version}
+    server.imports.s3_endpoint, server.imports.seconds = "http://127.0.0.1:9", 60  # nobody is there: it goes on
 
     with httpx.Client(headers=headers, verify=False) as client:
 
@@ -130,15 +151,48 @@ def test_every_operation_answers_as_described(openapi: Path, server: PineconeSer
                 description.check(method, address, body, reply)
 
         converse(server.url, control, BEFORE)
-        converse(client.get(f"{server.url}/indexes/faq").json()["host"], data, WITHIN)
+        converse(client.get(f"{server.url}/indexes/faq").json()["host"], data, WITHIN + IMPORTS)
         converse(server.url, control, AFTER)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_operation_answers_as_described(openapi: Path, server: PineconeServer, version: str) -> None:
+    control, data = descriptions(openapi, version)
+    converse_about_everything(server, control, data, version)
     assert control.checked | data.checked == {(method, _template(pattern)) for method, pattern in OPERATIONS}
+
+
+def test_a_reply_with_another_field_or_kind_of_value_would_be_found_out(openapi: Path, server: PineconeServer) -> None:
+    control, data = descriptions(openapi, VERSIONS[-1])
+    converse_about_everything(server, control, data, VERSIONS[-1])
+    unnoticed = []
+    spoiled = 0
+    for description in (control, data):
+        for what, schema, said in {what: (what, *rest) for what, *rest in description.replies}.values():
+            for where, wrong in spoilt(said):
+                spoiled += 1
+                with suppress(ValidationError):
+                    description.validate(schema, wrong)
+                    unnoticed.append(f"{what}: {where}")
+    assert spoiled > 100
+    assert unnoticed == []
+
+
+def spoilt(said: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """The same with a field too many, or with a value of another kind, at each place in turn."""
+    if isinstance(said, dict):
+        yield f"{where}.surprise", said | {"surprise": True}
+        for key in said.keys() - {"metadata", "details"}:  # what these hold is free
+            yield from ((place, said | {key: wrong}) for place, wrong in spoilt(said[key], f"{where}.{key}"))
+    elif isinstance(said, list) and said:
+        yield from ((place, [wrong, *said[1:]]) for place, wrong in spoilt(said[0], f"{where}[0]"))
+    else:
+        yield where, {"surprise": True}
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_refusals_of_all_kinds_answer_as_described(openapi: Path, server: PineconeServer, version: str) -> None:
-    control = Description(openapi / f"db_control_{version}.oas.yaml")
-    data = Description(openapi / f"db_data_{version}.oas.yaml")
+    control, data = descriptions(openapi, version)
     with httpx.Client(headers={"Api-Key": API_KEY, "X-Pinecone-Api-Version": version}, verify=False) as client:
         host = client.post(f"{server.url}/indexes", json=BEFORE[0][2]).json()["host"]
         server.faults.queue("429", "500", "503")
@@ -156,5 +210,6 @@ def test_refusals_of_all_kinds_answer_as_described(openapi: Path, server: Pineco
 
 def _template(pattern: str) -> str:
     """The address of an operation as the files write it."""
-    name = "{index_name}" if pattern.startswith("/indexes") else "{namespace}"
+    names = {"indexes": "{index_name}", "bulk": "{id}"}
+    name = names.get(pattern.split("/")[1], "{namespace}")
     return pattern.replace("([^/]+)", name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .faults import FAULTS, Faults
 from .filters import parse, stored
+from .imports import ImportSettings
 from .namespaces import Visibility
 from .refusals import Refused
 from .server import API_KEY, OPERATIONS, READ_ONLY_KEY, PineconeServer
@@ -18,6 +19,7 @@ __all__ = [
     "OPERATIONS",
     "READ_ONLY_KEY",
     "Faults",
+    "ImportSettings",
     "PineconeServer",
     "Refused",
     "Visibility",

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import orjson
 
 from .faults import WRITES, Faults
+from .imports import Imports, ImportSettings
 from .indexes import Index, configure, parse_index
 from .namespaces import Visibility
 from .refusals import Refused
@@ -75,9 +76,22 @@ _DATA: tuple[tuple[str, str, str, Callable[[VectorIndex, _Request], Done]], ...]
     ("DELETE", r"/namespaces/([^/]+)", "delete_namespace", lambda index, r: index.delete_namespace(r.argument)),
 )
 _DATA_CALLS = {operation: call for _, _, operation, call in _DATA}
-OPERATIONS = tuple((method, pattern) for method, pattern, *_ in _CONTROL) + tuple((row[0], row[1]) for row in _DATA)
+_IMPORTS: tuple[tuple[str, str, str, Callable[[Imports, _Request], Done]], ...] = (
+    ("POST", r"/bulk/imports", "start_import", lambda imports, r: imports.start(r.body)),
+    (
+        "GET",
+        r"/bulk/imports",
+        "list_imports",
+        lambda imports, r: imports.some(limit=r.one("limit"), token=r.one("paginationToken")),
+    ),
+    ("GET", r"/bulk/imports/([^/]+)", "describe_import", lambda imports, r: imports.describe(r.argument)),
+    ("DELETE", r"/bulk/imports/([^/]+)", "cancel_import", lambda imports, r: imports.cancel(r.argument)),
+)
+_IMPORT_CALLS = {operation: call for _, _, operation, call in _IMPORTS}
+_IN_INDEX = (*_DATA, *_IMPORTS)
+OPERATIONS = tuple((method, pattern) for method, pattern, *_ in (*_CONTROL, *_IN_INDEX))
 """What is emulated: verb and address, with an expression in place of an argument."""
-_CHANGES = WRITES | {"create_index", "configure_index", "delete_index"}
+_CHANGES = WRITES | {"start_import", "cancel_import", "create_index", "configure_index", "delete_index"}
 
 
 @dataclass
@@ -91,6 +105,7 @@ class PineconeServer:
         deletion_delay: Seconds until the name of a deleted index is free.
         too_large_status: Of the reply to a request over 2 MB: 413, or 400 as some of the service's front ends give.
         visibility: When writes show in reads; change its attributes, for namespaces hold on to the object.
+        imports: Where bulk imports find S3, and how long they take.
         faults: What goes wrong.
         requests: How many came in, by operation, those that were refused or lost included.
         statuses: How many replies there were, by status.
@@ -104,6 +119,7 @@ class PineconeServer:
     deletion_delay: float = 0.0
     too_large_status: int = 413
     visibility: Visibility = field(default_factory=Visibility)
+    imports: ImportSettings = field(default_factory=ImportSettings)
     faults: Faults = field(default_factory=Faults)
     requests: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
@@ -114,6 +130,7 @@ class PineconeServer:
     def __post_init__(self) -> None:
         self._lock = threading.RLock()
         self._indexes: dict[str, Index] = {}
+        self._imports: dict[str, Imports] = {}  # by the last part of the index's host, which is not used again
         self._connections: set[socket.socket] = set()
 
     @property
@@ -166,8 +183,12 @@ class PineconeServer:
     def answer(self, request: _Request) -> Done:
         """Carry out a request."""
         with self._lock:
-            call = _DATA_CALLS.get(request.operation)
-            done = call(self._at(request.host), request) if call else self._control(request)
+            if (call := _DATA_CALLS.get(request.operation)) is not None:
+                done = call(self._at(request.host), request)
+            elif (import_call := _IMPORT_CALLS.get(request.operation)) is not None:
+                done = import_call(self._imports_of(request.host), request)
+            else:
+                done = self._control(request)
             self.read_units += done.read_units
             self.write_units += done.write_units
             return done
@@ -236,6 +257,10 @@ class PineconeServer:
                 return index.data
         raise Refused(f"There is no index at {host!r}", status=404)
 
+    def _imports_of(self, host: str) -> Imports:
+        index = self._at(host)
+        return self._imports.setdefault(host, Imports(index, self.imports, self._lock))
+
     def _forget_deleted(self) -> None:
         now = time.monotonic()
         for name in [i.name for i in self._indexes.values() if i.gone_at is not None and i.gone_at <= now]:
@@ -274,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         in_index = re.fullmatch(r"/-/([^/]+)(/.*)", url.path)
         host, path = in_index.groups() if in_index else ("", url.path)
-        operation, argument = _route(self.command, path, _DATA if in_index else _CONTROL)
+        operation, argument = _route(self.command, path, _IN_INDEX if in_index else _CONTROL)
         self.pinecone.count(operation or "unknown")
         fault = self.pinecone.faults.draw(operation)
         if fault == "reset before":

@@ -69,6 +69,18 @@ class VectorIndex:
         units = max(_MIN_WRITE_UNITS, _kilobytes(sum(record.size() for record in records)))
         return Done({"upsertedCount": len(changes)}, write_units=units, headers=_committed(lsn))
 
+    def load(self, namespace: str, vectors: Sequence[object], *, skip_bad: bool) -> int:
+        """Write the records of an import, or none if one is wrong and none may be skipped; how many were written."""
+        records: list[Stored] = []
+        for vector in vectors:
+            try:
+                records.append(self._record(vector))
+            except Refused:
+                if not skip_bad:
+                    raise
+        self._to_write({"namespace": namespace}).commit([(record.id, record) for record in records])
+        return len(records)
+
     def query(self, body: Body) -> Done:
         """The records nearest to a vector, or to a record."""
         top_k = body.get("topK")
@@ -120,11 +132,11 @@ class VectorIndex:
         """Records that satisfy a filter, in pages."""
         if not body.get("filter"):
             raise Refused("Empty filter provided for fetch by metadata request")
-        limit = _limit(body.get("limit", 100), 10_000)
+        limit = page_size(body.get("limit", 100), 10_000)
         condition = _condition(body)
         name, namespace = self._to_read(body)
         found = sorted((r for r in namespace.seen("query") if condition(r.metadata)), key=lambda record: record.id)
-        page, pagination = _page(found, limit, body.get("paginationToken"), key=lambda record: record.id)
+        page, pagination = page_of(found, limit, body.get("paginationToken"), key=lambda record: record.id)
         units = max(1, math.ceil(len(page) / 10))
         reply = {"vectors": {r.id: _full(r) for r in page}, "namespace": name, "usage": {"readUnits": units}}
         return Done(reply | pagination, read_units=units)
@@ -133,7 +145,7 @@ class VectorIndex:
         """Ids that start with a prefix, in order and in pages."""
         name, records = self._to_read({"namespace": namespace})
         ids = sorted(record.id for record in records.seen("query") if record.id.startswith(prefix))
-        page, pagination = _page(ids, _limit(limit or 100, 100), token, key=str)
+        page, pagination = page_of(ids, page_size(limit or 100, 100), token, key=str)
         reply = {"vectors": [{"id": i} for i in page], "namespace": name, "usage": {"readUnits": 1}}
         return Done(reply | pagination, read_units=1)
 
@@ -234,7 +246,7 @@ class VectorIndex:
         """Descriptions of namespaces whose name starts with a prefix, in pages."""
         names = sorted(name for name in self.namespaces if self._is_shown(name))
         names = [name for name in names if (name or DEFAULT_NAMESPACE).startswith(prefix)]
-        page, pagination = _page(names, _limit(limit or 100, 100), token, key=str)
+        page, pagination = page_of(names, page_size(limit or 100, 100), token, key=str)
         found = {"namespaces": [self._description(name) for name in page], "total_count": len(names)}
         return Done(found | pagination, read_units=1)
 
@@ -328,7 +340,8 @@ def _listed(body: Body, name: str) -> list[Any]:
     return value
 
 
-def _limit(value: object, most: int) -> int:
+def page_size(value: object, most: int) -> int:
+    """The records of a page, as a request asks for them."""
     try:
         limit = int(str(value))
     except ValueError:
@@ -338,8 +351,8 @@ def _limit(value: object, most: int) -> int:
     return limit
 
 
-def _page(
-    items: Sequence[Item], limit: int, token: object, *, key: Callable[[Item], str]
+def page_of(
+    items: Sequence[Item], limit: int, token: object, key: Callable[[Item], str]
 ) -> tuple[list[Item], dict[str, Any]]:
     """The items after the one that a token names, and how to ask for those after them."""
     if token:
