@@ -49,13 +49,14 @@ def main() -> int:
     ):
         job = MainJob(cloud, pinecone, Path(folder) / "job", ROOT / ".cache" / "models", "killed")
         with job.prepared():
-            begun, most = time.monotonic(), len(cloud.calls)
+            begun = time.monotonic()
             run = job.start(flows)
             if run.wait():
                 violations.append(f"the first run failed: {run.said[-500:]}")
             seconds, most = time.monotonic() - begun, len(cloud.calls)
             print(f"an undisturbed run: {most} calls in {seconds:.1f} s", file=sys.stderr)
             while len(kills) < given.kills:
+                job.write_faq(chance.randrange(10**6))
                 calls = chance.randrange(1, most)
                 if not job.kill(flows, calls=calls):
                     continue

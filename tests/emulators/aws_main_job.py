@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -51,7 +51,6 @@ class MainJob:
     folder: Path
     model_cache: Path
     name: str
-    more: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def prepared(self) -> Iterator[Self]:
@@ -69,11 +68,16 @@ class MainJob:
         self.home.mkdir(parents=True)
         (self.home / "images.json").write_text(json.dumps(IMAGES))
         self.questions.write_text("\n".join(map(json.dumps, QUESTIONS)))
-        s3, text = self.cloud.client("s3"), io.StringIO()
-        csv.writer(text).writerows([("question", "answer"), *FAQ])
-        s3.create_bucket(Bucket=BUCKET)
-        s3.put_object(Bucket=BUCKET, Key="faq.csv", Body=text.getvalue().encode())
+        self.cloud.client("s3").create_bucket(Bucket=BUCKET)
+        self.write_faq()
         self.cloud.calls.clear()
+
+    def write_faq(self, version: int = 0) -> None:
+        """Put the FAQ into the bucket; each version has one answer that no other has."""
+        rows = [*FAQ, ("Which version is this?", f"This is version {version} of the FAQ.")]
+        text = io.StringIO()
+        csv.writer(text).writerows([("question", "answer"), *rows])
+        self.cloud.client("s3").put_object(Bucket=BUCKET, Key="faq.csv", Body=text.getvalue().encode())
 
     @property
     def home(self) -> Path:
@@ -104,7 +108,6 @@ class MainJob:
             "RAGWRIGHT_SAGEMAKER__SETTLE_SECONDS": "20",
             "RAGWRIGHT_RETRY__ATTEMPTS": "2",
             "RAGWRIGHT_RETRY__FIRST_PAUSE_SECONDS": "0.01",
-            **self.more,
         }
 
     def start(self, flows: WarmFlows, **parameters: Any) -> FlowRun:
