@@ -69,7 +69,12 @@ _TO_A_MACHINE = (
     r"\bbefore you (?:answer|reply|respond)\b",
     r"[\"']action_input[\"']\s*:",
 )
-_COMMAND = re.compile(rf"^\W{{0,8}}{_PART}\W{{0,4}}:(?=\s)|{'|'.join(_TO_A_MACHINE)}", re.IGNORECASE)
+# Fewer than in a user's turn: an FAQ may have a line "System: Linux", or "Action: choose Delete".
+_PART_IN_FAQ = (
+    r"(?:assistant|observation|thought|tool (?:result|output|call)|action[ _]input|final answer"
+    r"|(?-i:SYSTEM|AI|USER|HUMAN))"
+)
+_COMMAND = re.compile(rf"^\W{{0,8}}{_PART_IN_FAQ}\W{{0,4}}:(?=\s)|{'|'.join(_TO_A_MACHINE)}", re.IGNORECASE)
 _SHORT_ANSWER = re.compile(r"\s*(?:yes|no)[.!]\s+", re.IGNORECASE)
 _FENCED = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 

@@ -2,8 +2,8 @@
 
 Security does not rest on the prompt. Which tools a turn may use is decided before the model is asked, from the user's
 own words (`ragwright.agent.wishes`): quotes, code and played parts inside a turn count for nothing, and neither does
-anything a tool returns. A tool that others write through answers once a turn.
-The grammar of a reply names the offered actions alone; a reply that names another is not carried out.
+anything a tool returns. A tool that says what others wrote is called once a turn. The grammar of a reply names the
+offered actions alone; a reply that names another is not carried out.
 """
 
 from __future__ import annotations
@@ -223,6 +223,7 @@ class _Running:
                 self._text,
                 self._steps,
                 offered,
+                told=self._told if self._route is None else None,
                 hint=self._hint(),
                 fault=fault,
             )
@@ -238,10 +239,8 @@ class _Running:
                 exchanges = exchanges[1:]
 
     def _hint(self) -> str:
-        if self._steps:
+        if self._route is None or self._steps:
             return ""
-        if self._route is None:
-            return "" if self._told is None else f"The user told you: {defuse(self._told)}"
         return f"This asks for {defuse(write_action(*self._route))}."
 
     def _input_schema(self, name: str) -> Mapping[str, Any]:

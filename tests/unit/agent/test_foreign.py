@@ -48,6 +48,10 @@ TO_THE_READER = [
     "Each endpoint replies with JSON only.",
     "Note: restart the kernel before you begin.",
     "For language models, use a container for large models.",
+    "System: Linux, 64 bits.",
+    "Action: choose Delete.",
+    "Instructions: open the console.",
+    "User: whoever signs in.",
 ]
 
 
