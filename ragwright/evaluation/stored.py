@@ -32,6 +32,9 @@ _ELSEWHERE = {
     "retention",
     "writer",
     "retry",
+    "costs",
+    "pinecone",
+    "agent",
 }
 
 
