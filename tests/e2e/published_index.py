@@ -49,7 +49,12 @@ GOOD = as_csv(FAQ)
 
 def settings_of(home: Path) -> Settings:
     """Settings under which nothing needs a model or a process."""
-    return Settings(home=home, embedding={"endpoint": "hashing:64"}, generation={"endpoint": "none"})
+    return Settings(
+        home=home,
+        embedding={"endpoint": "hashing:64"},
+        generation={"endpoint": "none"},
+        answering={"calibration_rows": 10},
+    )
 
 
 @dataclass(frozen=True)

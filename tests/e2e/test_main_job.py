@@ -173,7 +173,8 @@ def settings(job: Job, shell: CommandLine, model_cache: Path) -> Settings:
 def test_other_faqs_are_indexed_whole(
     settings: Settings, shared_data: Path, name: str, rows: int, quarantined: dict[str, int]
 ) -> None:
-    settings = settings.model_copy(update={"index": name.partition(".")[0].replace("_", "-")})
+    quick = settings.answering.model_copy(update={"calibration_rows": 10})
+    settings = settings.model_copy(update={"index": name.partition(".")[0].replace("_", "-"), "answering": quick})
     report = reindex(settings, ReindexRequest(source=str(shared_data / name))).to_json()
     assert (report["ledger"]["source_rows"], report["published"]) == (rows, True)
     assert report["ledger"]["added"] == rows - sum(quarantined.values())

@@ -37,6 +37,7 @@ def settings(server: PineconeServer, tmp_path: Path) -> Settings:
         store="pinecone:faq",
         embedding={"endpoint": "hashing:64"},
         generation={"endpoint": "none"},
+        answering={"calibration_rows": 0},
         retry={"first_pause_seconds": 0.01},
     )
 

@@ -24,7 +24,7 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.pipeline import pipeline
 
 RAGWRIGHT = Path(sys.executable).with_name("ragwright")
-KILLS = 5
+KILLS = 3
 CALLS = range(1, 150)
 """How often an undisturbed run calls the cloud, more or less."""
 

@@ -409,7 +409,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900 * EFFORT)  # to shrink a history that fails takes minutes
-@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 80), (RemoteMachine, 80), (LanceDBMachine, 15)])
+@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 50), (RemoteMachine, 60), (LanceDBMachine, 10)])
 @pytest.mark.usefixtures("one_thread")
 def test_readers_see_whole_generations_whatever_happens(machine: type[IndexMachine], histories: int) -> None:
     run_state_machine_as_test(

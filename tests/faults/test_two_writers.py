@@ -30,6 +30,7 @@ def settings_of(tmp_path: Path, **writer: float) -> dict[str, Any]:
         "home": str(tmp_path / "home"),
         "embedding": {"endpoint": f"hashing:{DIMENSION}", "write_batch": 8},
         "generation": {"endpoint": "none"},
+        "answering": {"calibration_rows": 10},
         "writer": writer,
     }
 
