@@ -26,8 +26,17 @@ SCHEMA = {
 }
 
 
+def listening() -> set[tuple[str, int]]:
+    connections = psutil.Process().net_connections()
+    return {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
+
+
+LISTENED_BEFORE: set[tuple[str, int]] = set()
+
+
 @pytest.fixture(scope="module")
 def model(model_cache: Path) -> Iterator[TextModel]:
+    LISTENED_BEFORE.update(listening())  # other tests' servers may share this process
     opened = open_text_model(get_model("smollm2-135m-instruct-q4"), cache=model_cache, progress=silent)
     yield opened
     opened.close()
@@ -92,9 +101,9 @@ def test_a_conversation_takes_the_models_own_format(model: TextModel) -> None:
 
 
 def test_its_own_listener_is_on_loopback_and_locked(model: TextModel) -> None:
-    sockets = [c.laddr for c in psutil.Process().net_connections() if c.status == "LISTEN"]
+    sockets = listening() - LISTENED_BEFORE
     assert sockets
-    for address in sockets:
-        assert address.ip == "127.0.0.1"
-        reply = httpx.post(f"http://127.0.0.1:{address.port}/completion", json={"prompt": "a"}, trust_env=False)
+    for address, port in sockets:
+        assert address == "127.0.0.1"
+        reply = httpx.post(f"http://127.0.0.1:{port}/completion", json={"prompt": "a"}, trust_env=False)
         assert reply.status_code == 401
