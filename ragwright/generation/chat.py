@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ragwright.errors import ConfigurationError, RequestRejected
 from ragwright.generation.port import Message
@@ -65,15 +65,7 @@ def _chatml(messages: Sequence[Message]) -> str:
 
 
 def _llama_2(messages: Sequence[Message]) -> str:
-    system = ""
-    if messages[0].role == "system":
-        system, messages = f"<<SYS>>\n{messages[0].content}\n<</SYS>>\n\n", messages[1:]
-    turns = _alternating(messages)
-    turns[0] = system + turns[0]
-    told = "".join(
-        f"[INST] {user} [/INST] {assistant} </s><s>" for user, assistant in zip(turns[:-1:2], turns[1::2], strict=True)
-    )
-    return f"{told}[INST] {turns[-1]} [/INST]"
+    return _inst(messages, lambda system: f"<<SYS>>\n{system}\n<</SYS>>\n\n", end=" </s><s>")
 
 
 def _llama_3(messages: Sequence[Message]) -> str:
@@ -82,13 +74,18 @@ def _llama_3(messages: Sequence[Message]) -> str:
 
 
 def _mistral(messages: Sequence[Message]) -> str:
+    return _inst(messages, lambda system: f"{system.strip()}\n\n", end="</s>")
+
+
+def _inst(messages: Sequence[Message], framed: Callable[[str], str], *, end: str) -> str:
+    """Turns between `[INST]` marks, the system's words as part of the first; `end` follows each reply."""
     system = ""
     if messages[0].role == "system":
-        system, messages = f"{messages[0].content.strip()}\n\n", messages[1:]
+        system, messages = framed(messages[0].content), messages[1:]
     turns = _alternating(messages)
     turns[0] = system + turns[0]
     told = "".join(
-        f"[INST] {user} [/INST] {assistant}</s>" for user, assistant in zip(turns[:-1:2], turns[1::2], strict=True)
+        f"[INST] {user} [/INST] {assistant}{end}" for user, assistant in zip(turns[:-1:2], turns[1::2], strict=True)
     )
     return f"{told}[INST] {turns[-1]} [/INST]"
 
