@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ragwright.errors import ConfigurationError, StorageFull, is_disk_full
 from ragwright.evaluation.html_style import STYLE
 from ragwright.evaluation.markup import Child, Markup, el
 
@@ -25,3 +30,28 @@ def document(title: str, body: Child) -> str:
         lang="en",
     )
     return f"<!doctype html>\n{whole}\n"
+
+
+def write_files(out: Path, files: Mapping[Path, bytes]) -> None:
+    """Put a page, and what lies beside it, where people find it; readers see each file whole or as it was.
+
+    Args:
+        out: The page, which errors name.
+        files: Contents by path, all in the page's folder.
+
+    Raises:
+        ConfigurationError: A file cannot be written.
+        StorageFull: There is no room.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFull(f"no room to write {str(out)!r}", hint="Free some space and try again.") from error
+        raise ConfigurationError(
+            f"{str(out)!r} cannot be written: {error.strerror}", hint="Name a writable file with --out."
+        ) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ragwright.errors import CatalogError, ConfigurationError, SourceError, StorageFull, is_disk_full
+from ragwright.errors import CatalogError, SourceError
+from ragwright.evaluation.document import write_files
 from ragwright.evaluation.html import Past, Subject, page
 from ragwright.evaluation.questions import Question, examine
 from ragwright.evaluation.run import EvaluationResult
@@ -39,17 +39,7 @@ def write_report(settings: Settings, generation: int, *, out: Path | None = None
     with open_catalog(settings) as catalog:
         document = page(*_gathered(catalog, generation)).encode()
         catalog.write(f"{folder(generation)}/report.html", document)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-        unfinished.write_bytes(document)
-        unfinished.replace(out)
-    except OSError as error:
-        if is_disk_full(error):
-            raise StorageFull(f"no room to write {str(out)!r}", hint="Free some space and try again.") from error
-        raise ConfigurationError(
-            f"{str(out)!r} cannot be written: {error.strerror}", hint="Name a writable file with --out."
-        ) from error
+    write_files(out, {out: document})
     return out
 
 

@@ -6,15 +6,13 @@ It needs no script and fetches nothing. What users, FAQs and models said is esca
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ragwright.agent.benchmark.report import markdown, rows_of_costs, rows_of_kinds, written
 from ragwright.agent.benchmark.results import LABELS, BenchmarkResult, ModelResult
 from ragwright.agent.benchmark.scoring import Share
-from ragwright.errors import ConfigurationError, StorageFull, is_disk_full
-from ragwright.evaluation.document import document
+from ragwright.evaluation.document import document, write_files
 from ragwright.evaluation.drawing import LEFT, RIGHT, SIGNS, WIDTH, Plot, Scale, interval_bar, share_ticks, sign
 from ragwright.evaluation.markup import Child, Markup, el, together
 from ragwright.settings import Settings
@@ -47,18 +45,7 @@ def write_report(settings: Settings, result: BenchmarkResult, *, out: Path | Non
         out.with_suffix(".md"): markdown(result, failures=_MOST_FAILURES),
         out.with_suffix(".json"): json.dumps(result.to_json(), ensure_ascii=False, indent=1),
     }
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for path, text in texts.items():
-            unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-            unfinished.write_text(text, encoding="utf-8", errors="replace")
-            unfinished.replace(path)
-    except OSError as error:
-        if is_disk_full(error):
-            raise StorageFull(f"no room to write {str(out)!r}", hint="Free some space and try again.") from error
-        raise ConfigurationError(
-            f"{str(out)!r} cannot be written: {error.strerror}", hint="Name a writable file with --out."
-        ) from error
+    write_files(out, {path: text.encode(errors="replace") for path, text in texts.items()})
     return out
 
 
