@@ -116,7 +116,7 @@ def open_answerer(settings: Settings, *, generation: int | None = None) -> Itera
         if generator is not None:
             stack.enter_context(generator)
         catalog = stack.enter_context(open_catalog(settings))
-        store = stack.enter_context(open_store(settings.store_spec))
+        store = stack.enter_context(open_store(settings.store_spec, retry=settings.retry))
         reader = IndexReader(
             catalog, store, embedder, generation=generation, lexical=settings.answering.lexical_candidates
         )

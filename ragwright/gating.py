@@ -64,7 +64,10 @@ class Gatekeeper:
         Raises:
             RagwrightError: It cannot be told; the candidate must not be published.
         """
-        with open_catalog(self.settings) as catalog, open_store(self.settings.store_spec) as store:
+        with (
+            open_catalog(self.settings) as catalog,
+            open_store(self.settings.store_spec, retry=self.settings.retry) as store,
+        ):
             verdict = self._decide(catalog, store, generation)
             catalog.write_json(f"{folder(generation)}/gate.json", verdict.to_json())
             catalog.write(f"{folder(generation)}/gate.md", markdown(verdict, generation).encode())

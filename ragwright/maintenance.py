@@ -26,7 +26,7 @@ def audit_live(settings: Settings, source: str | None = None, *, progress: Progr
         entry = catalog.head().last
         if entry is None:
             raise nothing_published(settings.index)
-        store = stack.enter_context(open_store(settings.store_spec))
+        store = stack.enter_context(open_store(settings.store_spec, retry=settings.retry))
         opened = stack.enter_context(open_source(source or entry_source(catalog, entry), settings.source))
         return audit(catalog, store, entry, opened, progress=progress)
 

@@ -68,7 +68,7 @@ def preview(settings: Settings, request: ReindexRequest, *, progress: Progress =
         open_source(request.source, settings.source, progress=progress) as source,
         open_embedder(settings, connect=False) as embedder,
         open_catalog(settings) as catalog,
-        open_store(settings.store_spec) as store,
+        open_store(settings.store_spec, retry=settings.retry) as store,
     ):
         made_with, rules = index_fingerprint(settings, embedder), quality_rules(settings, embedder)
         scratch = ScratchCatalog(catalog)

@@ -103,7 +103,7 @@ def writing(settings: Settings, run_id: str) -> Iterator[tuple[Catalog, VectorSt
     """The configured index's catalog and store, with the right to write both."""
     with (
         open_catalog(settings) as catalog,
-        open_store(settings.store_spec) as store,
+        open_store(settings.store_spec, retry=settings.retry) as store,
         writer_lease(settings, run_id) as lease,
     ):
         yield catalog, store, lease
@@ -112,7 +112,7 @@ def writing(settings: Settings, run_id: str) -> Iterator[tuple[Catalog, VectorSt
 @contextmanager
 def opened(settings: Settings, generation: int, lease: WriterLease | None = None) -> Iterator[Attempt]:
     """An attempt that an earlier stage began, with live adapters."""
-    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
+    with open_catalog(settings) as catalog, open_store(settings.store_spec, retry=settings.retry) as store:
         within = longest_request(settings.writer.lease_seconds)
         retry, bulk = settings.retry, settings.pinecone
         yield reopen(catalog, store, generation, lease, retry=retry, request_timeout=within, bulk=bulk)
@@ -122,7 +122,7 @@ def begin(settings: Settings, request: ReindexRequest, embedder: Embedder, epoch
     """Take a generation number under a writer lease's epoch, and make sure its space is there."""
     made_with = index_fingerprint(settings, embedder)
     rules = quality_rules(settings, embedder)
-    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
+    with open_catalog(settings) as catalog, open_store(settings.store_spec, retry=settings.retry) as store:
         attempt = start(
             catalog,
             store,

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ragwright.documents import Match
 from ragwright.errors import ConfigurationError
+from ragwright.retry import RetryPolicy
 
 # Pinecone's limits hold for every adapter, so that an index built on a laptop can move to the cloud.
 MAX_METADATA_BYTES = 40 * 1024
@@ -143,13 +144,15 @@ class BulkLoader(Protocol):
         """Stop one; what it has loaded may stay, and one that has ended is left alone."""
 
 
-def open_store(spec: str) -> VectorStore:
+def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
     """The store that a spec names; nothing is connected yet.
 
     Args:
         spec: `lancedb:FOLDER` (relative to the working directory), `memory:NAME` (shared in this process) or
             `pinecone:INDEX?cloud=aws&region=us-east-1&deletion_protection=enabled` (the parameters, which may be left
             out, are for an index that is not there yet).
+        retry: How requests to a service are tried again; by default as `RetryPolicy` says. A store on this machine
+            leaves that to its caller.
 
     Raises:
         ConfigurationError: The spec names no store.
@@ -168,7 +171,7 @@ def open_store(spec: str) -> VectorStore:
             from ragwright.stores.pinecone import PineconeStore
             from ragwright.stores.pinecone_index import PineconeSpec
 
-            return PineconeStore(PineconeSpec.parse(where))
+            return PineconeStore(PineconeSpec.parse(where), retry=retry)
     raise ConfigurationError(
         f"{spec!r} names no vector store{'' if colon else ' (it has no colon)'}.",
         hint="Use lancedb:FOLDER, memory:NAME or pinecone:INDEX.",

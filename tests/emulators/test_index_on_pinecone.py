@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from emulators.pinecone_server import PineconeServer
 from pinecone_on_loopback import pinecone_on_loopback
 
+from ragwright.assembly import open_answerer
+from ragwright.errors import Unavailable
 from ragwright.index.attempt import ReindexRequest, open_catalog
 from ragwright.index.history import rollback
+from ragwright.index.preview import preview
 from ragwright.index.reindex import ReindexReport, reindex, writer_lease
 from ragwright.index.vacuum import vacuum
 from ragwright.maintenance import audit_live
@@ -105,3 +108,41 @@ def test_faults_while_writing_cost_time_and_nothing_else(
         server.faults.clear()
     assert shown(settings) == dict(CHANGED[5:])
     assert audit_live(settings).true
+
+
+def asked(settings: Settings) -> None:
+    with open_answerer(settings) as answerer:
+        answerer.answer(FAQ[3][0])
+
+
+def looked_ahead(settings: Settings) -> None:
+    preview(settings, ReindexRequest(source=str(settings.home.parent / "faq.csv")))
+
+
+def changed(settings: Settings) -> None:
+    run(settings, settings.home.parent, CHANGED[1:])
+
+
+def test_every_verb_tries_requests_again_as_often_as_the_settings_say(
+    settings: Settings, server: PineconeServer, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"index": "patient"})
+    run(settings, tmp_path, FAQ[:4])
+    settings = settings.model_copy(update={"retry": settings.retry.model_copy(update={"attempts": 2})})
+    verbs: dict[str, Callable[[Settings], object]] = {
+        "fetch_by_metadata": audit_live,
+        "list_namespaces": looked_ahead,
+        "describe_namespace": asked,
+        "upsert": changed,
+    }
+    requests = {}
+    for operation, verb in verbs.items():
+        server.reset_counters()
+        server.faults.operations, server.faults.share = frozenset({operation}), {"503": 1.0}
+        try:
+            with pytest.raises(Unavailable):
+                verb(settings)
+        finally:
+            server.faults.clear()
+        requests[operation] = server.requests[operation]
+    assert requests == dict.fromkeys(verbs, 2)

@@ -112,7 +112,7 @@ class World:
         def open_catalog(_: object) -> FaultyCatalog:
             return FaultyCatalog(self.files, self.settings.index, current())
 
-        def open_store(_: object) -> FaultyStore:
+        def open_store(_: object, **__: object) -> FaultyStore:
             return FaultyStore(self.store, current(), self.look_around)
 
         def open_embedder(settings: Settings, **_: object) -> CountingEmbedder:

@@ -177,7 +177,7 @@ def test_a_store_that_spoils_every_tenth_call_loses_nothing(tmp_path: Path, monk
     spoiled: Counter[str] = Counter()
     chance = random.Random(7)
     embedded: list[int] = []
-    monkeypatch.setattr(stages, "open_store", lambda spec: SpoiledStore(open_store(spec), chance, 0.1, spoiled))
+    monkeypatch.setattr(stages, "open_store", lambda spec, **_: SpoiledStore(open_store(spec), chance, 0.1, spoiled))
     embed = HashingEmbedder.embed
 
     def counted(self: HashingEmbedder, texts: list[str], **options: Any) -> Any:
