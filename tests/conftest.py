@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from prefect_on_loopback import PrefectServer, settings_of, shared_server
 
 
 def pytest_configure() -> None:
@@ -41,3 +43,15 @@ def shared_data() -> Path:
 def model_cache() -> Path:
     """Where tests keep model files, so that a machine fetches each of them once. Nothing is fetched here."""
     return Path(os.environ.get("RAGWRIGHT_TEST_CACHE", ROOT / ".cache" / "models"))
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A real Prefect server, which flows in this process use; all processes of a test session share it.
+
+    How tests on it keep apart is told in prefect_on_loopback.py.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with shared_server(shared / "prefect") as server, settings_of(server, own / "prefect-home"):
+        yield server

@@ -17,9 +17,8 @@ from emulators.aws_main_job import BILLED, BUCKET, EMBEDDER, GENERATOR, MainJob
 from emulators.forked_flows import WarmFlows
 from emulators.pinecone_server import PineconeServer
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling
-from prefect.testing.utilities import prefect_test_harness
+from prefect_on_loopback import PrefectServer
 
 from flows.pipeline import pipeline
 
@@ -30,17 +29,8 @@ CALLS = range(1, 150)
 
 
 @pytest.fixture(scope="module")
-def api_url() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-        # Seconds; 20, the default, is not enough on two busy cores.
-        with prefect_test_harness(server_startup_timeout=120):
-            yield str(PREFECT_API_URL.value())
-
-
-@pytest.fixture(scope="module")
-def flows(api_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmFlows]:
-    with WarmFlows(tmp_path_factory.mktemp("flows"), api_url=api_url) as flows:
+def flows(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmFlows]:
+    with WarmFlows(tmp_path_factory.mktemp("flows"), api_url=prefect_server.url) as flows:
         yield flows
 
 
@@ -149,7 +139,7 @@ def test_killed_at_random_moments_what_is_left_goes_and_the_next_run_publishes(j
     assert job.published()
 
 
-def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, api_url: str) -> None:
+def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, prefect_server: PrefectServer) -> None:
     parameters = {"source": f"s3://{BUCKET}/faq.csv", "questions": str(job.questions)}
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(
@@ -158,7 +148,7 @@ def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, ap
         run = client.create_flow_run_from_deployment(deployment, parameters=parameters).id
         # What a worker starts for each run.
         command = [sys.executable, "-m", "prefect", "flow-run", "execute", str(run)]
-        environment = os.environ | job.environment | {"PREFECT_API_URL": api_url}
+        environment = os.environ | job.environment | prefect_server.environment()
         with (job.folder / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd=job.folder, env=environment, stdout=log, stderr=log)
         try:
@@ -179,8 +169,8 @@ def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, ap
     assert not job.published()
 
 
-def test_the_demo_runs_in_an_account_on_a_flag(job: MainJob, api_url: str) -> None:
-    environment = os.environ | job.environment | {"PREFECT_API_URL": api_url}
+def test_the_demo_runs_in_an_account_on_a_flag(job: MainJob, prefect_server: PrefectServer) -> None:
+    environment = os.environ | job.environment | prefect_server.environment()
     del environment["RAGWRIGHT_PROFILE"]
     command = [str(RAGWRIGHT), "demo", "--profile", "aws", "--sample", "8", "--json"]
     done = subprocess.run(command, cwd=job.folder, env=environment, capture_output=True, check=False, timeout=200)

@@ -1,22 +1,13 @@
-"""One Prefect server for all flow tests, and settings that make a run cheap but real."""
+"""Settings that make a run cheap but real."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 FAQ = [(f"What is thing number {n}?", f"Thing {n} is the one that comes after thing {n - 1}.") for n in range(12)]
-
-
-@pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    # Seconds; 20, the default, is not enough on two busy cores.
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture

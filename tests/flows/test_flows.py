@@ -54,18 +54,18 @@ def test_the_main_job_runs_and_leaves_nothing_behind(home: Path, faq: str, tmp_p
         {"id": "2", "question": "What color is my desk?", "answerable": False},
     ]
     questions.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    report = pipeline(source=faq, questions=questions)
+    report = pipeline(source=faq, index="main-job", questions=questions)
     assert report.reindex.ledger.added == report.reindex.ledger.source_rows == 12
     assert report.evaluation is not None
     assert report.evaluation.aggregate["questions"] == 2
     assert servers(home) == []
-    assert "Generation 1: live" in artifact("faq-run")
-    assert "12 | 12 | 0" in artifact("faq-ledger")
-    page = home / "reports" / "faq" / "generation-00000001.html"
-    assert str(page) in artifact("faq-report")
-    assert "Evaluation of faq, generation 1" in page.read_text(encoding="utf-8")
-    assert len(json.loads(artifact("faq-failures"))) == max(1, len(report.evaluation.failures))
-    with open_catalog(load_settings()) as catalog:
+    assert "Generation 1: live" in artifact("main-job-run")
+    assert "12 | 12 | 0" in artifact("main-job-ledger")
+    page = home / "reports" / "main-job" / "generation-00000001.html"
+    assert str(page) in artifact("main-job-report")
+    assert "Evaluation of main-job, generation 1" in page.read_text(encoding="utf-8")
+    assert len(json.loads(artifact("main-job-failures"))) == max(1, len(report.evaluation.failures))
+    with open_catalog(load_settings(index="main-job")) as catalog:
         assert catalog.read_json("generations/00000001/evaluation.json")["questions"] == 2
 
 

@@ -52,23 +52,23 @@ def questions(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def test_a_blocked_candidate_is_told_and_can_be_published_by_name(questions: Path, tmp_path: Path) -> None:
     faq = tmp_path / "faq.csv"
-    first = pipeline(source=write(faq, ROWS), questions=questions)
+    first = pipeline(index="gated", source=write(faq, ROWS), questions=questions)
     assert first.reindex.gate.verdict == "passed"
     assert first.evaluation is not None
     assert first.evaluation.generation == 1
-    assert "Gate of generation 1: passed" in newest_artifact("faq-gate")
+    assert "Gate of generation 1: passed" in newest_artifact("gated-gate")
 
     with pytest.raises(GateBlocked, match="12 of 40 questions ask about rows that the source no longer has"):
-        pipeline(source=write(faq, ROWS[:28]), questions=questions)
-    told = newest_artifact("faq-gate")
+        pipeline(index="gated", source=write(faq, ROWS[:28]), questions=questions)
+    told = newest_artifact("gated-gate")
     assert "Gate of generation 2: blocked" in told
     assert "Questions that changed (12 worse, 0 better)" in told
-    assert evaluation(questions=questions, generation=2, again=False).generation == 2
+    assert evaluation(index="gated", questions=questions, generation=2, again=False).generation == 2
 
     with pytest.raises(CatalogError, match="generation 1 cannot be published"):
-        publish(generation=1, reason="It is meant.")
-    assert publish(generation=2, reason="These were dropped on purpose.") == 2
-    with open_catalog(load_settings()) as catalog:
+        publish(index="gated", generation=1, reason="It is meant.")
+    assert publish(index="gated", generation=2, reason="These were dropped on purpose.") == 2
+    with open_catalog(load_settings(index="gated")) as catalog:
         newest = generations(catalog)[0]
     assert (newest.state, newest.reason) == ("live", "These were dropped on purpose.")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from prefect import flow, get_run_logger, task
 from prefect.blocks.system import Secret
 from prefect.settings import get_current_settings
+from prefect_on_loopback import PrefectServer
 
 from flows.teardown import teardown
 from ragwright.errors import ConfigurationError
@@ -21,22 +23,23 @@ URL = "http://127.0.0.1:9/v1"
 
 
 @pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for variable in BLOCKS:
         monkeypatch.setenv(variable, "")  # so that what a test leaves there is undone
         monkeypatch.delenv(variable)
+    yield
+    for block in BLOCKS.values():  # the server is not ours alone
+        with contextlib.suppress(ValueError):  # it was not saved
+            Secret.delete(f"secret/{block}", _sync=True)
 
 
 def save(block: str, value: object) -> None:
     Secret(value=value).save(block, overwrite=True, _sync=True)  # type: ignore[arg-type]
 
 
-def stored() -> bytes:
+def stored(server: PrefectServer) -> bytes:
     """All that Prefect's server and this machine's result storage hold."""
-    url = get_current_settings().server.database.connection_url
-    assert url is not None
-    database = Path(url.get_secret_value().partition("///")[2])
-    folders = {database.parent, get_current_settings().home}
+    folders = {server.home, get_current_settings().home}
     return b"".join(path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
@@ -76,7 +79,9 @@ def test_a_block_that_holds_no_text_is_refused_without_showing_it(monkeypatch: p
     assert "canary" not in str(refused.value)
 
 
-def test_prefect_stores_no_secret_of_settings_that_cross_a_task_s_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prefect_stores_no_secret_of_settings_that_cross_a_task_s_boundary(
+    monkeypatch: pytest.MonkeyPatch, prefect_server: PrefectServer
+) -> None:
     secret, plain = f"canary-{uuid.uuid4().hex}", f"plain-{uuid.uuid4().hex}"
     monkeypatch.setenv("RAGWRIGHT_GENERATION__API_KEY", secret)
     save("ragwright-embedding-api-key", secret)
@@ -96,6 +101,6 @@ def test_prefect_stores_no_secret_of_settings_that_cross_a_task_s_boundary(monke
     with pytest.raises(ValueError, match="it ends"):
         passes_on(note=plain)
     teardown(names=[])
-    found = stored()
+    found = stored(prefect_server)
     assert plain.encode() in found, "or the search would find nothing at all"
     assert secret.encode() not in found
