@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_gguf import gguf
 
 from ragwright.endpoints.instances import InstanceType, Price, PriceTable, load_prices
 from ragwright.endpoints.presets import load_presets
@@ -163,24 +164,6 @@ def test_a_config_that_says_too_little_is_refused_by_its_path(content: str, tmp_
     with pytest.raises(ConfigurationError) as refused:
         read_shape(str(path))
     assert refused.value.place == str(path)
-
-
-def gguf(path: Path, *, version: int = 3) -> Path:
-    """A GGUF file of one layer: 4 heads on 2, width 64, and 1,000 weights in 500 bytes."""
-
-    def text(value: str) -> bytes:
-        return struct.pack("<Q", len(value)) + value.encode()
-
-    numbers = {"block_count": 1, "attention.head_count": 4, "attention.head_count_kv": 2, "embedding_length": 64}
-    pairs = text("general.architecture") + struct.pack("<I", 8) + text("llama")
-    for name, value in numbers.items():
-        pairs += text(f"llama.{name}") + struct.pack("<II", 4, value)
-    pairs += text("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + text("a") + text("b")
-    pairs += text("tokenizer.ggml.scores") + struct.pack("<IIQ2f", 9, 6, 2, 0.5, 1.5)
-    tensor = text("weights") + struct.pack("<IQQIQ", 2, 100, 10, 2, 0)
-    header = b"GGUF" + struct.pack("<IQQ", version, 1, len(numbers) + 3) + pairs + tensor
-    path.write_bytes(header + bytes(-len(header) % 32) + bytes(500))
-    return path
 
 
 def test_a_gguf_file_tells_its_shape_and_its_own_bits(tmp_path: Path) -> None:
