@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Adapter = Annotated[str, Field(pattern=r"^python:[\w.]+:\w+$")]
 
 
 class Section(BaseModel):
@@ -82,7 +83,9 @@ class ChunkingSettings(Section):
 class EndpointSettings(Section):
     """Where models run and for how long."""
 
-    host: Literal["local", "sagemaker"] = "local"
+    host: Literal["local", "sagemaker"] | Adapter = Field(
+        "local", description="Where endpoints run; `python:MODULE:FACTORY` names a host of another package."
+    )
     owner: str = Field("ragwright", description="Whose endpoints these are; teardown touches no other's.")
     lease_minutes: float = Field(60, gt=0, description="An endpoint goes away this long after its last extension.")
     ask_lease_minutes: float = Field(10, gt=0, description="The same for endpoints that `ask` starts by itself.")
@@ -136,7 +139,11 @@ class CostSettings(Section):
 class EmbeddingSettings(Section):
     """The embedding endpoint and how it is fed."""
 
-    endpoint: str = Field("minilm-demo", description="Endpoint name, or a URL, or `hashing:DIMENSION`.")
+    endpoint: str = Field(
+        "minilm-demo",
+        description="Endpoint name, or a URL, or `hashing:DIMENSION`, or `python:MODULE:FACTORY` for an embedder of "
+        "another package.",
+    )
     model: str = Field("all-minilm-l6-v2-int8", description="Name in models.toml.")
     contract: Literal["tei", "hf-feature-extraction", "openai-embeddings"] = "tei"
     api_key: SecretStr | None = Field(None, description="For a URL that asks for one.")
@@ -160,7 +167,11 @@ class EmbeddingSettings(Section):
 class GenerationSettings(Section):
     """The language model and how it is asked."""
 
-    endpoint: str = Field("smollm2-demo", description="Endpoint name, or a URL, or `scripted`, or `none`.")
+    endpoint: str = Field(
+        "smollm2-demo",
+        description="Endpoint name, or a URL, or `scripted`, or `none`, or `python:MODULE:FACTORY` for a generator of "
+        "another package.",
+    )
     model: str = Field("smollm2-135m-instruct-q4", description="Name in models.toml.")
     contract: Literal["tgi", "openai-chat"] = "tgi"
     api_key: SecretStr | None = Field(None, description="For a URL that asks for one.")
@@ -370,7 +381,10 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".ragwright"), description="Where state lives: models, endpoints, catalog, store, reports.")
     model_cache: Path | None = Field(None, description="Where model files are kept. Default: `models` in `home`.")
     index: str = Field("faq", pattern=r"^[a-z0-9][a-z0-9-]{0,44}$", description="Name of the index.")
-    store: str = Field("lancedb:", description="Vector store: `lancedb:PATH`, `memory:NAME` or `pinecone:INDEX`.")
+    store: str = Field(
+        "lancedb:",
+        description="Vector store: `lancedb:PATH`, `memory:NAME`, `pinecone:INDEX` or `python:MODULE:FACTORY:WHERE`.",
+    )
     catalog: str = Field("", description="Catalog location: a folder or `s3://bucket/prefix`. Default: in `home`.")
 
     source: SourceSettings = SourceSettings()

@@ -11,6 +11,7 @@ from ragwright.embedding.port import Embedder
 from ragwright.endpoints import NoEndpoint, open_endpoint, open_host
 from ragwright.errors import ConfigurationError
 from ragwright.models import get_model, load_tokenizer
+from ragwright.outside import is_outside, open_outside
 from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import Settings
 
@@ -23,7 +24,8 @@ def open_embedder(
     """Open the embedder that the settings name.
 
     Args:
-        settings: `embedding.endpoint` is the name of an endpoint, a URL, or `hashing:DIMENSION`.
+        settings: `embedding.endpoint` is the name of an endpoint, a URL, `hashing:DIMENSION`, or
+            `python:MODULE:FACTORY`, whose factory is called with the settings and `text_format`.
         text_format: What is embedded, for the fingerprint; what `chunking` says, if left out.
         connect: Whether texts will be embedded. Without, it counts tokens and knows its fingerprint, and nothing needs
             to run.
@@ -38,6 +40,8 @@ def open_embedder(
     reference = settings.embedding.endpoint
     if hashing := _HASHING.match(reference):
         return HashingEmbedder(int(hashing[1]), text_format=text_format)
+    if is_outside(reference):
+        return open_outside(reference, Embedder, settings, text_format)  # type: ignore[type-abstract]
     if reference.startswith("hashing:"):
         raise ConfigurationError(f"embedding.endpoint is {reference!r}", hint="Name a dimension, as in 'hashing:384'.")
     model = get_model(settings.embedding.model)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, runtime_checkabl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ragwright.errors import ConfigurationError, EndpointError
+from ragwright.outside import is_outside, open_outside
 
 if TYPE_CHECKING:
     from ragwright.settings import EmbeddingSettings, GenerationSettings, Settings
@@ -178,7 +179,7 @@ class EndpointHost(Protocol):
 
 
 def open_host(settings: Settings) -> EndpointHost:
-    """The host that the settings name.
+    """The host that the settings name; `python:MODULE:FACTORY` is another package's, whose factory gets the settings.
 
     The AWS SDK, if it needs that, is imported by the first call.
     """
@@ -191,6 +192,8 @@ def open_host(settings: Settings) -> EndpointHost:
             from ragwright.endpoints.sagemaker import SageMakerHost
 
             return SageMakerHost(settings)
+        case reference:
+            return open_outside(reference, EndpointHost, settings)  # type: ignore[type-abstract]
 
 
 def open_endpoint(reference: str, contract: Contract, settings: Settings) -> Endpoint:
@@ -223,17 +226,19 @@ def open_endpoint(reference: str, contract: Contract, settings: Settings) -> End
 
 
 def embedder_spec(settings: Settings) -> EndpointSpec | None:
-    """The embedding endpoint to deploy; None when the settings name a URL or `hashing:DIMENSION`."""
+    """The embedding endpoint to deploy; None when the settings name a URL, `hashing:DIMENSION` or other code."""
     return _spec(settings.embedding, "embedding")
 
 
 def generator_spec(settings: Settings) -> EndpointSpec | None:
-    """The language model's endpoint to deploy; None when the settings name a URL, `scripted` or `none`."""
+    """The language model's endpoint to deploy; None when the settings name a URL, `scripted`, `none` or other code."""
     return _spec(settings.generation, "generation")
 
 
 def _spec(section: EmbeddingSettings | GenerationSettings, name: str) -> EndpointSpec | None:
-    if "://" in section.endpoint or section.endpoint in ("scripted", "none") or section.endpoint.startswith("hashing:"):
+    if "://" in section.endpoint or section.endpoint in ("scripted", "none"):
+        return None
+    if section.endpoint.startswith("hashing:") or is_outside(section.endpoint):
         return None
     try:
         return EndpointSpec(name=section.endpoint, model=section.model, contract=section.contract)

@@ -7,6 +7,7 @@ from ragwright.generation.endpoint import EndpointGenerator
 from ragwright.generation.port import Generator
 from ragwright.generation.scripted import ScriptedGenerator
 from ragwright.models import get_model
+from ragwright.outside import is_outside, open_outside
 from ragwright.settings import Settings
 
 
@@ -15,7 +16,8 @@ def open_generator(settings: Settings) -> Generator | None:
 
     Args:
         settings: `generation.endpoint` is the name of an endpoint, a URL, `scripted` (it says "I don't know." to
-            everything, so that answers are quoted from the FAQ), or `none`.
+            everything, so that answers are quoted from the FAQ), `none`, or `python:MODULE:FACTORY`, whose factory is
+            called with the settings.
 
     Returns:
         None for `none`.
@@ -29,6 +31,8 @@ def open_generator(settings: Settings) -> Generator | None:
             return None
         case "scripted":
             return ScriptedGenerator()
+        case reference if is_outside(reference):
+            return open_outside(reference, Generator, settings)  # type: ignore[type-abstract]
     model = get_model(settings.generation.model)
     endpoint = open_endpoint(settings.generation.endpoint, settings.generation.contract, settings)
     try:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ragwright.documents import Match
 from ragwright.errors import ConfigurationError
+from ragwright.outside import SCHEME, open_outside
 from ragwright.retry import RetryPolicy
 
 # Pinecone's limits hold for every adapter, so that an index built on a laptop can move to the cloud.
@@ -150,7 +151,8 @@ def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
     Args:
         spec: `lancedb:FOLDER` (relative to the working directory), `memory:NAME` (shared in this process) or
             `pinecone:INDEX?cloud=aws&region=us-east-1&deletion_protection=enabled` (the parameters, which may be left
-            out, are for an index that is not there yet).
+            out, are for an index that is not there yet). `python:MODULE:FACTORY:WHERE` is another package's: its
+            factory is called with WHERE, which may be left out.
         retry: How requests to a service are tried again; by default as `RetryPolicy` says. A store on this machine
             leaves that to its caller.
 
@@ -172,7 +174,11 @@ def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
             from ragwright.stores.pinecone_index import PineconeSpec
 
             return PineconeStore(PineconeSpec.parse(where), retry=retry)
+        case "python" if where:
+            module, _, rest = where.partition(":")
+            factory, _, place = rest.partition(":")
+            return open_outside(f"{SCHEME}{module}:{factory}", VectorStore, place)  # type: ignore[type-abstract]
     raise ConfigurationError(
         f"{spec!r} names no vector store{'' if colon else ' (it has no colon)'}.",
-        hint="Use lancedb:FOLDER, memory:NAME or pinecone:INDEX.",
+        hint="Use lancedb:FOLDER, memory:NAME, pinecone:INDEX, or python:MODULE:FACTORY:WHERE for one of your own.",
     )
