@@ -83,11 +83,16 @@ def calibrate(
     )
 
 
+def held_out_k(settings: AnsweringSettings) -> int:
+    """Sections that are retrieved for a question whose row is put aside."""
+    return settings.retrieved + _ALIKE
+
+
 def _held_out(
     retriever: Retriever, reader: Reader, question: str, row_key: str, settings: AnsweringSettings
 ) -> Evidence | None:
     """The evidence on a question with its row put aside; None if nothing else is found."""
-    found = retriever.search(question, settings.retrieved + (_ALIKE if row_key else 0))
+    found = retriever.search(question, held_out_k(settings) if row_key else settings.retrieved)
     left = _without(found, reader, row_key)
     if not left.matches:
         return None

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow.compute as pc
 
 from ragwright.abstention import Calibration
-from ragwright.answering import Retrieved, Retriever
-from ragwright.calibration import calibrate
+from ragwright.answering import Retrieved
+from ragwright.calibration import calibrate, held_out_k
 from ragwright.embedding import Embedder, Kind, TokenVectors, Vectors
 from ragwright.evaluation.everyday import QUESTIONS
 from ragwright.index.attempt import CALIBRATION, Attempt, calibration_of
@@ -24,6 +24,7 @@ from ragwright.progress import Progress, silent
 from ragwright.reading import Reader
 from ragwright.retry import RetryPolicy
 from ragwright.settings import AnsweringSettings
+from ragwright.stores import BatchSearcher
 
 # Share of the records that may change before a calibration is made anew, so that its cost follows the change.
 _STALE = 0.1
@@ -63,6 +64,13 @@ def calibrate_candidate(
             lexical=settings.lexical_candidates,
         )
         patient = _Patient(view, attempt.retry)
+        if isinstance(attempt.store, BatchSearcher):
+            patient.ask(
+                [
+                    *((one, held_out_k(settings)) for _, one in questions),
+                    *((one, settings.retrieved) for one in unrelated),
+                ]
+            )
         reader = Reader(prepared, interaction=settings.late_interaction, closely=settings.top_k)
         made = calibrate(patient, reader, questions, unrelated, settings, records=attempt.plan.shown, progress=progress)
     attempt.catalog.write_json(f"{folder(attempt.generation)}/{CALIBRATION}", made.model_dump(mode="json"))
@@ -100,12 +108,19 @@ def _drawn(attempt: Attempt, at_most: int) -> list[tuple[str, str]]:
 class _Patient:
     """A retriever that asks again when what went wrong may pass: one of many questions must not cost the others."""
 
-    def __init__(self, retriever: Retriever, retry: RetryPolicy) -> None:
-        self._retriever, self._retry = retriever, retry
+    def __init__(self, view: IndexReader, retry: RetryPolicy) -> None:
+        self._view, self._retry = view, retry
+        self._found: dict[tuple[str, int], Retrieved] = {}
+
+    def ask(self, questions: Sequence[tuple[str, int]]) -> None:
+        """Search for questions, each with its k, at once: a large space is read once, and not once a question."""
+        found = self._retry.call(lambda: self._view.search_many(questions))
+        self._found |= zip(questions, found, strict=True)
 
     def search(self, question: str, k: int) -> Retrieved:
-        """As the retriever."""
-        return self._retry.call(lambda: self._retriever.search(question, k))
+        """As the view."""
+        known = self._found.get((question, k))
+        return known or self._retry.call(lambda: self._view.search(question, k))
 
 
 class _Prepared:

@@ -9,6 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ragwright.answering import Retrieved
 from ragwright.documents import Fingerprint, Match
@@ -16,7 +18,7 @@ from ragwright.embedding import Embedder
 from ragwright.errors import FingerprintMismatch
 from ragwright.index.attempt import calibration_of, manifest_of, same_vectors
 from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder, nothing_published
-from ragwright.stores import VectorStore, nearest
+from ragwright.stores import BatchSearcher, VectorStore, nearest
 from ragwright.terms import CorpusStatistics
 
 
@@ -60,30 +62,40 @@ class IndexReader:
         embedded = time.perf_counter()
         matches = self._store.query(view.space, vector, k=k, as_of=view.generation)
         if self._lexical:
-            matches = [*matches, *self._by_words(view, question, vector, matches)]
-        return Retrieved(
-            generation=view.generation,
-            matches=view.renumber(matches),
-            query_vector=vector,
-            statistics=view.statistics,
-            calibration=view.calibration,
-            embed_ms=(embedded - started) * 1000,
-            search_ms=(time.perf_counter() - embedded) * 1000,
-        )
+            sharing = self._store.search_text(view.space, question, k=self._lexical, as_of=view.generation)
+            if far := _without(sharing, matches):
+                matches = [*matches, *_nearest_first(far, self._vectors(view, far), vector)]
+        found = view.retrieved(matches, vector)
+        return replace(found, embed_ms=(embedded - started) * 1000, search_ms=(time.perf_counter() - embedded) * 1000)
 
-    def _by_words(
-        self, view: _View, question: str, vector: npt.NDArray[np.float32], near: Sequence[Match]
-    ) -> list[Match]:
-        """Sections that share most words with a question and are not among the near ones; nearest first."""
-        known = {match.record_id for match in near}
-        found = self._store.search_text(view.space, question, k=self._lexical, as_of=view.generation)
-        far = {match.record_id: match for match in found if match.record_id not in known}
-        if not far:
-            return []
-        stored = self._store.fetch(view.space, list(far), columns=("record_id", "vector"))
-        cosines = nearest.cosines(stored["vector"], vector).tolist()
-        scored = [replace(far[name], score=s) for name, s in zip(stored["record_id"].to_pylist(), cosines, strict=True)]
-        return sorted(scored, key=lambda match: (-match.score, match.record_id))
+    def search_many(self, questions: Sequence[tuple[str, int]]) -> list[Retrieved]:
+        """For each question and k what `search` gives, with one reading of a space too large to hold in memory.
+
+        Raises:
+            CatalogError: Nothing is published yet.
+            FingerprintMismatch: The index was made with another embedder.
+        """
+        store, view = self._store, self._current()
+        if not isinstance(store, BatchSearcher) or not questions:
+            return [self.search(question, k) for question, k in questions]
+        texts, most = [question for question, _ in questions], max(k for _, k in questions)
+        vectors = self._embedder.embed(texts, kind="query")
+        found = store.query_many(view.space, vectors, k=most, as_of=view.generation)
+        near = [matches[:k] for matches, (_, k) in zip(found, questions, strict=True)]
+        if self._lexical:
+            sharing = store.search_text_many(view.space, texts, k=self._lexical, as_of=view.generation)
+            far = [_without(found, matches) for found, matches in zip(sharing, near, strict=True)]
+            stored = self._vectors(view, [match for matches in far for match in matches])
+            near = [
+                [*matches, *_nearest_first(more, stored, vector)]
+                for matches, more, vector in zip(near, far, vectors, strict=True)
+            ]
+        return [view.retrieved(matches, vector) for matches, vector in zip(near, vectors, strict=True)]
+
+    def _vectors(self, view: _View, matches: Sequence[Match]) -> pa.Table:
+        """Id and vector of the records that were matched."""
+        ids = list(dict.fromkeys(match.record_id for match in matches))
+        return self._store.fetch(view.space, ids, columns=("record_id", "vector"))
 
     @property
     def generation(self) -> int:
@@ -143,6 +155,16 @@ class _View:
         self.calibration = calibration_of(catalog, generation)
         self.statistics = CorpusStatistics() if stored is None else CorpusStatistics.from_table(stored)
 
+    def retrieved(self, matches: Sequence[Match], vector: npt.NDArray[np.float32]) -> Retrieved:
+        """What was found, with what answering needs to know of the generation."""
+        return Retrieved(
+            generation=self.generation,
+            matches=self.renumber(matches),
+            query_vector=vector,
+            statistics=self.statistics,
+            calibration=self.calibration,
+        )
+
     def renumber(self, matches: Sequence[Match]) -> tuple[Match, ...]:
         """Put the row numbers of this generation's source in place; a record keeps the number it was written with."""
         found = []
@@ -151,3 +173,17 @@ class _View:
             if at < len(self._ids) and self._ids[at] == match.record_id.encode():
                 found.append(replace(match, row=int(self._rows[at])))
         return tuple(found)
+
+
+def _without(found: Sequence[Match], known: Sequence[Match]) -> list[Match]:
+    ids = {match.record_id for match in known}
+    return [match for match in found if match.record_id not in ids]
+
+
+def _nearest_first(matches: Sequence[Match], stored: pa.Table, vector: npt.NDArray[np.float32]) -> list[Match]:
+    """Matches that were found by their words, with cosines as scores; those that have gone meanwhile are left out."""
+    by_id = {match.record_id: match for match in matches}
+    mine = stored.filter(pc.is_in(stored["record_id"], pa.array(list(by_id), pa.string())))
+    cosines = nearest.cosines(mine["vector"], vector).tolist()
+    scored = [replace(by_id[name], score=s) for name, s in zip(mine["record_id"].to_pylist(), cosines, strict=True)]
+    return sorted(scored, key=lambda match: (-match.score, match.record_id))

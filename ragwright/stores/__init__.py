@@ -145,6 +145,17 @@ class BulkLoader(Protocol):
         """Stop one; what it has loaded may stay, and one that has ended is left alone."""
 
 
+@runtime_checkable
+class BatchSearcher(Protocol):
+    """What some stores can do besides: answer many searches with one reading of a space too large to hold in memory."""
+
+    def query_many(self, space: str, vectors: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[list[Match]]:
+        """For each row of `vectors`, float32 [n, dimension], what `query` gives."""
+
+    def search_text_many(self, space: str, texts: Sequence[str], *, k: int, as_of: int) -> list[list[Match]]:
+        """For each text what `search_text` gives."""
+
+
 def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
     """The store that a spec names; nothing is connected yet.
 

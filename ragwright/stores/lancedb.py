@@ -147,6 +147,26 @@ class LanceDBStore:
 
         return self._read(space, search)
 
+    def query_many(self, space: str, vectors: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[list[Match]]:
+        """See `BatchSearcher`."""
+        if self._fits(self._latest(space)):
+            return [self.query(space, vector, k=k, as_of=as_of) for vector in vectors]
+
+        def search(table: Any) -> list[list[Match]]:
+            dimension, place = self._dimension(table), self._place(space)
+            queries = [limits.check_query(vector, k, dimension, place=place) for vector in vectors]
+            return on_disk.query_many(table, np.stack(queries), k=k, as_of=as_of) if queries else []
+
+        return self._read(space, search)
+
+    def search_text_many(self, space: str, texts: Sequence[str], *, k: int, as_of: int) -> list[list[Match]]:
+        """See `BatchSearcher`."""
+        if self._fits(self._latest(space)):
+            return [self.search_text(space, text, k=k, as_of=as_of) for text in texts]
+        limits.check_count(k, place=self._place(space))
+        wanted = [words.asked(text) for text in texts]
+        return self._read(space, lambda table: on_disk.search_text_many(table, wanted, k=k, as_of=as_of))
+
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """See `VectorStore`. All batches are of one version of the table, whatever is written meanwhile."""
         table = self._latest(space)

@@ -103,7 +103,7 @@ class Snapshot:
         born[place], died[place] = keys["born"].to_numpy()[known], keys["died"].to_numpy()[known]
         if not len(new):
             return Snapshot(table, self.dimension, self.rows, born, died, self.blocks)
-        added = _take(table, new, ["born", "died", "vector"])
+        added = take(table, new, ["born", "died", "vector"])
         return Snapshot(
             table,
             self.dimension,
@@ -124,7 +124,7 @@ class Snapshot:
         chosen = visible[nearest.candidates(scores[visible], k)]
         if not len(chosen):
             return []
-        found = _take(self.table, self.rows[chosen], records_schema(self.dimension).names)
+        found = take(self.table, self.rows[chosen], records_schema(self.dimension).names)
         return nearest.ranked(found, vector, k)
 
     def search_text(self, wanted: Sequence[str], *, k: int, as_of: int) -> list[Match]:
@@ -157,7 +157,7 @@ class Snapshot:
         for start in range(here.start, here.stop, _BATCH_ROWS):
             batch = slice(start, min(start + _BATCH_ROWS, here.stop))
             there = self.rows[batch][self.died[batch] != _NEVER]
-            found = _take(self.table, there, list(words.FIELDS)) if len(there) else None
+            found = take(self.table, there, list(words.FIELDS)) if len(there) else None
             if found is None:
                 yield from [None] * (batch.stop - batch.start)
             else:
@@ -177,12 +177,17 @@ def read_ranked(table: Any, rows: npt.NDArray[np.uint64], scores: words.Floats, 
     """
     if not len(rows):
         return []
-    found = _take(table, rows, _SHOWN)
+    found = take(table, rows, _SHOWN)
     at = pc.index_in(found["_rowid"], value_set=pa.array(rows)).to_numpy()
     return words.ranked(found, scores[at], k)
 
 
-def _take(table: Any, rows: npt.NDArray[np.uint64], columns: list[str]) -> pa.Table:
+def take(table: Any, rows: npt.NDArray[np.uint64], columns: list[str]) -> pa.Table:
+    """Rows by their addresses, in any order, with the addresses as `_rowid`.
+
+    Raises:
+        RowsMoved: They are not all there.
+    """
     found = table.take_row_ids(rows.tolist()).select(columns).with_row_id().to_arrow()
     if found.num_rows != len(rows):
         raise RowsMoved

@@ -18,6 +18,7 @@ from ragwright.index.attempt import open_catalog
 from ragwright.index.reader import IndexReader
 from ragwright.settings import Settings, load_settings
 from ragwright.stores import open_store
+from ragwright.stores.lancedb import LanceDBStore
 
 RARE = ("Who keeps the books?", "The clerk of Zanzibar does.")
 QUESTION = "What is thing number 3, in Zanzibar?"
@@ -61,6 +62,24 @@ def test_no_section_comes_twice_and_every_score_is_the_one_that_a_search_by_mean
         assert len(found) == len({match.record_id for match in found}) <= k + lexical
         assert found == [every[match.record_id] for match in found]
         assert np.all(np.diff([match.score for match in found]) <= 0)
+
+
+@pytest.mark.parametrize("lexical", [0, 3])
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_many_questions_at_once_find_what_each_alone_does(
+    settings: Settings, write_faq: Write, monkeypatch: pytest.MonkeyPatch, where: str, lexical: int
+) -> None:
+    run(settings, write_faq([*FAQ, RARE]))
+    if where == "disk":
+        monkeypatch.setattr(LanceDBStore, "_fits", lambda *_: False)
+    asked = [(QUESTION, 2), ("Who keeps the books?", 1), ("!", 4), (QUESTION, 5)]
+    with open_reader(settings, lexical=lexical) as reader:
+        for (question, k), found in zip(asked, reader.search_many(asked), strict=True):
+            alone = reader.search(question, k)
+            assert found.matches == alone.matches
+            assert (found.generation, found.statistics) == (alone.generation, alone.statistics)
+            assert np.array_equal(found.query_vector, alone.query_vector)
+        assert reader.search_many([]) == []
 
 
 def test_row_numbers_are_those_of_the_generation_that_is_read(settings: Settings, write_faq: Write) -> None:

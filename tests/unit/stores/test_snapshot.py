@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_records import DIMENSION, ids, make_records, vector_of
 
-from ragwright.stores import words
+from ragwright.stores import on_disk, words
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
 from ragwright.stores.snapshot import RowsMoved, Snapshot
@@ -117,6 +117,28 @@ def test_a_table_over_the_memory_bound_is_searched_on_disk_with_the_same_result(
             assert found == exact.search_text("s", asked, k=10, as_of=as_of)
             assert len(found) == (10 if as_of else 0)
     assert not frugal._snapshots
+
+
+@pytest.mark.parametrize("snapshot_bytes", [0, 2**30])
+def test_many_searches_at_once_find_what_each_alone_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshot_bytes: int
+) -> None:
+    monkeypatch.setattr(on_disk, "_BATCH_ROWS", 70)
+    monkeypatch.setattr(on_disk, "_RUN", 90)
+    store, exact = LanceDBStore(tmp_path / "store", snapshot_bytes=snapshot_bytes), MemoryStore()
+    for one in (store, exact):
+        one.ensure_space("s", DIMENSION)
+        one.upsert("s", make_records(CHUNKS))
+        one.mark("s", ids(CHUNKS[::3]), 2)
+    queries = np.stack([vector_of(f"query {n}") for n in range(7)])
+    asked = ["!", *(f"Which text is {CHUNKS[n]}?" for n in range(7))]
+    for as_of in (0, 1, 2):
+        assert store.query_many("s", queries, k=9, as_of=as_of) == [
+            exact.query("s", query, k=9, as_of=as_of) for query in queries
+        ]
+        assert store.search_text_many("s", asked, k=9, as_of=as_of) == [
+            exact.search_text("s", text, k=9, as_of=as_of) for text in asked
+        ]
 
 
 def test_memory_for_snapshots_is_shared_among_spaces(tmp_path: Path) -> None:
