@@ -11,7 +11,10 @@ UV_VERSION := 0.13.9
 export UV_SYSTEM_CERTS ?= 1
 EXTRAS := dev,aws,pinecone,dask,bench
 
-.PHONY: demo test lint types format lock clean help
+# The server's port, where 4200 will not do: make up PORT=5200
+PORT ?=
+
+.PHONY: demo up down test lint types format lock clean help
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +35,12 @@ $(VENV)/.dev: $(UV) pyproject.toml requirements.lock
 
 demo: $(VENV)/.base  ## run the main job on this machine, with no account
 	$(BIN)/ragwright demo
+
+up: $(VENV)/.base  ## start a Prefect server, a worker and the deployments on this machine
+	@$(BIN)/python deploy/local.py up $(if $(PORT),--port $(PORT))
+
+down: $(VENV)/.base  ## stop them, their runs, and the endpoints that those started
+	@$(BIN)/python deploy/local.py down
 
 test: $(VENV)/.dev  ## run the tests
 	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
