@@ -12,7 +12,7 @@ export UV_SYSTEM_CERTS ?= 1
 EXTRAS := dev,aws,pinecone,dask,bench
 
 # The server's port, where 4200 will not do: make up PORT=5200
-PORT ?=
+PORT :=
 
 .PHONY: demo up down test lint types format lock clean help
 
