@@ -8,7 +8,7 @@ from prefect import flow
 
 from ragwright.evaluation.run import EvaluationResult
 from tasks.evaluation import evaluate_generation
-from tasks.reports import report_evaluation
+from tasks.reports import reported
 from tasks.secrets import flow_settings
 
 
@@ -30,8 +30,9 @@ def evaluation(
         again: Ask even if the same questions were asked of it before, under the same settings.
     """
     settings = flow_settings(index=index)
-    result = evaluate_generation(settings, questions, sample, generation, again=again)
-    report_evaluation(settings, result)
+    with reported(settings, "evaluation", measures_only=True) as run:
+        result = evaluate_generation(settings, questions, sample, generation, again=again)
+        run.generation = result.generation
     return result
 
 

@@ -16,7 +16,7 @@ from flows.reindex import reindex
 from flows.teardown import teardown
 from ragwright.assembly import kept_alive, wanted_endpoints
 from ragwright.reporting import RunReport
-from tasks.reports import report_run
+from tasks.reports import reported
 from tasks.secrets import flow_settings
 
 
@@ -39,19 +39,20 @@ def pipeline(
     """
     settings = flow_settings(index=index)
     names = [spec.name for spec in wanted_endpoints(settings)]
-    try:
-        with kept_alive(settings, names, minutes=lease_minutes):  # a start in the cloud may take as long as a lease
-            provision(minutes=lease_minutes)
-            indexed = reindex(source=source, index=index, questions=questions, sample=sample)
-            # What the gate has just asked need not be asked twice.
-            again = indexed.gate.asked == 0
-            evaluated = evaluation(index=index, questions=questions, sample=sample, again=again) if questions else None
-        report = RunReport(indexed, evaluated)
-        report_run(settings, report)
-        return report
-    finally:
-        # What ran before is somebody's, and still of use to them.
-        teardown(names=names, run_id=flow_run.id, dry_run=False)
+    with reported(settings) as run:
+        try:
+            with kept_alive(settings, names, minutes=lease_minutes):  # a start may take as long as a lease
+                run.endpoints = provision(minutes=lease_minutes)
+                indexed = reindex(source=source, index=index, questions=questions, sample=sample)
+                # What the gate has just asked need not be asked twice.
+                again = indexed.gate.asked == 0
+                evaluated = (
+                    evaluation(index=index, questions=questions, sample=sample, again=again) if questions else None
+                )
+            return RunReport(indexed, evaluated)
+        finally:
+            # What ran before is somebody's, and still of use to them.
+            teardown(names=names, run_id=flow_run.id, dry_run=False)
 
 
 def main() -> None:

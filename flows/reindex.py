@@ -16,8 +16,8 @@ from tasks.index import (
     begin_generation,
     calibrate,
     chunk,
-    gate,
     has_inserts,
+    judge,
     plan_generation,
     publish_generation,
     retire_records,
@@ -25,7 +25,8 @@ from tasks.index import (
     verify,
     write,
 )
-from tasks.reports import report_reindex
+from tasks.portions import portions
+from tasks.reports import reported
 from tasks.secrets import flow_settings
 
 
@@ -58,20 +59,19 @@ def reindex(
         source=source, full=full, allow_mass_delete=allow_mass_delete, reason=reason, run_id=run_id
     )
     keeper = Gatekeeper.of(settings, questions, sample=sample)
-    with writer_lease(settings, run_id) as lease:
-        generation = begin_generation(settings, request, lease.epoch)
+    with reported(settings) as run, writer_lease(settings, run_id) as lease:
+        generation = run.generation = begin_generation(settings, request, lease.epoch)
         with concluding(settings, generation):
             staged = validate_source(settings, request, generation)
-            partitions = list(range(staged.partitions))
-            chunks = sum(chunk.map(fixed, generation, partitions).result()) if partitions else 0
+            shares = portions(staged.partitions)
+            chunks = sum(chunk.map(fixed, generation, shares).result()) if shares else 0
             plan = plan_generation(settings, generation, staged.partitions)
-            batches = write.map(fixed, generation, partitions).result() if has_inserts(plan) else []
+            batches = write.map(fixed, generation, shares).result() if has_inserts(plan) else []
             written = sum(batches, Written()) + retire_records(settings, generation)
             verify(settings, generation)
             calibrate(settings, generation)
-            verdict = gate(keeper, generation)
+            verdict = judge(keeper, generation)
             report = publish_generation(settings, request, generation, staged, chunks, written, verdict, started)
-    report_reindex(settings, report)
     return report
 
 

@@ -35,6 +35,9 @@ from ragwright.progress import Progress, silent
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+_LOOK_SECONDS = 5.0
+"""Between two looks at endpoints that are coming up."""
+
 
 def wanted_endpoints(settings: Settings, *, generator: bool = True) -> list[EndpointSpec]:
     """The endpoints that the settings need on their host; none where they name URLs."""
@@ -51,6 +54,36 @@ def fetch_models(settings: Settings, specs: Sequence[EndpointSpec], *, progress:
     if settings.endpoints.host == "local":
         for spec in specs:
             resolve(spec.model, cache=settings.model_folder, progress=progress)
+
+
+def wait_for_endpoints(settings: Settings, names: Sequence[str], *, progress: Progress = silent) -> list[EndpointInfo]:
+    """Return once all are in service, telling meanwhile how many are.
+
+    Raises:
+        EndpointError: One cannot be any more; the message ends with its log.
+        TimedOut: They take longer than the settings allow.
+    """
+    over = threading.Event()
+
+    def look() -> None:
+        with open_host(settings) as host:
+            while not over.wait(_LOOK_SECONDS):
+                try:
+                    status = {info.name: info.status for info in host.list()}
+                except RagwrightError:  # who waits finds out too, and says it
+                    continue
+                ready = sum(status.get(name) == EndpointStatus.IN_SERVICE for name in names)
+                progress("in service", ready, len(names))
+
+    progress("in service", 0, len(names))
+    thread = threading.Thread(target=look, name="endpoint-watcher", daemon=True)
+    thread.start()
+    try:
+        with open_host(settings) as host:
+            return host.wait(names, timeout=settings.endpoints.start_timeout_seconds)
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextmanager

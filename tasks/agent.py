@@ -12,9 +12,10 @@ from ragwright.agent.benchmark.page import write_report
 from ragwright.agent.benchmark.report import markdown, written
 from ragwright.agent.benchmark.results import LABELS, BenchmarkResult
 from ragwright.agent.benchmark.running import benchmark
+from ragwright.markdown import inline
 from ragwright.settings import Settings
 from tasks.policies import ONCE, TRANSIENT
-from tasks.reports import progress_artifact
+from tasks.progress import progress_artifact
 
 _FAILURES = 40
 
@@ -22,7 +23,7 @@ _FAILURES = 40
 @task(name="Benchmark model", task_run_name="Talk to {model}", **ONCE)
 def benchmark_model(settings: Settings, model: str, sample: int | None, seed: int) -> BenchmarkResult:
     """Play every case with one model; its endpoint is up for as long as that takes."""
-    with progress_artifact("agent-benchmark", f"Cases played with {model}") as progress:
+    with progress_artifact("agent-benchmark-progress", f"Talking to {inline(model)}") as progress:
         run_id = flow_run.root_flow_run_id or ""
         result = benchmark(settings, [model], at_most=sample, seed=seed, progress=progress, run_id=run_id)
     for name, share in result.models[0].figures.items():

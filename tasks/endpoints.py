@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from prefect import get_run_logger, task
 
-from ragwright.assembly import fetch_models
+from ragwright.assembly import fetch_models, wait_for_endpoints
 from ragwright.endpoints import EndpointInfo, EndpointSpec, Lease, open_host
 from ragwright.settings import Settings
 from tasks.policies import ONCE, TRANSIENT
-from tasks.reports import progress_artifact
+from tasks.progress import progress_artifact
 
 
 @task(name="Fetch models", task_run_name="Fetch model files", **TRANSIENT)
@@ -32,8 +32,8 @@ def deploy_endpoint(settings: Settings, spec: EndpointSpec, lease: Lease) -> End
 @task(name="Wait for endpoints", task_run_name="Wait until all are in service", **ONCE)
 def wait_in_service(settings: Settings, names: list[str]) -> list[EndpointInfo]:
     """Return once every endpoint answers, or fail with the end of its log."""
-    with open_host(settings) as host:
-        return host.wait(names, timeout=settings.endpoints.start_timeout_seconds)
+    with progress_artifact("endpoints", "Waiting for endpoints") as progress:
+        return wait_for_endpoints(settings, names, progress=progress)
 
 
 @task(name="Delete endpoint", task_run_name="Delete {name}", **TRANSIENT)

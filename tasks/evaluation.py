@@ -12,7 +12,7 @@ from ragwright.evaluation.run import EvaluationResult
 from ragwright.measuring import Calls, live_generation, measure
 from ragwright.settings import Settings
 from tasks.policies import TRANSIENT
-from tasks.reports import progress_artifact
+from tasks.progress import progress_artifact
 
 
 @task(name="Evaluate", task_run_name="Ask the evaluation questions", **TRANSIENT)
@@ -21,7 +21,7 @@ def evaluate_generation(
 ) -> EvaluationResult:
     """Ask the question set and score the answers, the "I don't know" ones included."""
     question_set = load_questions(settings, questions, at_most=sample)
-    with progress_artifact("evaluation", "Evaluation questions") as progress:
+    with progress_artifact(f"{settings.index}-questions", "Asking the evaluation questions") as progress:
         calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
         chosen = live_generation(settings) if generation is None else generation
         result = measure(settings, question_set, chosen, again=again, calls=calls).result

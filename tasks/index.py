@@ -24,10 +24,12 @@ from ragwright.index.vacuum import Vacuumed, vacuum
 from ragwright.index.verify import Verified, verify_candidate
 from ragwright.index.writing import Written, retire, write_partition
 from ragwright.measuring import Calls
+from ragwright.progress import silent
 from ragwright.settings import Settings
 from ragwright.sources import open_source
 from tasks.policies import ONCE, TRANSIENT
-from tasks.reports import progress_artifact, report_gate
+from tasks.portions import Portion
+from tasks.progress import progress_artifact
 
 
 @task(name="Begin generation", task_run_name="Begin a generation of index {settings.index}", **TRANSIENT)
@@ -46,17 +48,29 @@ def validate_source(settings: Settings, request: ReindexRequest, generation: int
         opened(settings, generation) as attempt,
         open_source(request.source, settings.source) as source,
         open_embedder(settings) as embedder,
+        progress_artifact(f"{settings.index}-validation", "Validating the source") as progress,
     ):
-        staged = stages.stage_source(attempt, source, embedder, settings, request)
-    get_run_logger().info("%s; %d partitions of new rows", staged.ledger, staged.partitions)
+        staged = stages.stage_source(attempt, source, embedder, settings, request, progress=progress)
+    counts = ", ".join(
+        f"{count:,} {name.replace('_', ' ')}" for name, count in staged.ledger.to_json().items() if count
+    )
+    get_run_logger().info("%s; partitions of new rows: %d", counts or "no rows", staged.partitions)
     return staged
 
 
-@task(name="Chunk", task_run_name="Chunk partition {partition}", **ONCE)
-def chunk(settings: Settings, generation: int, partition: int) -> int:
-    """Cut one partition's answers into sections; returns how many."""
-    with opened(settings, generation) as attempt, open_embedder(settings) as embedder:
-        return chunk_partition(attempt, partition, embedder, settings.chunking)
+@task(name="Chunk", task_run_name="Chunk {portion}", **ONCE)
+def chunk(settings: Settings, generation: int, portion: Portion) -> int:
+    """Cut the answers of some partitions into sections; returns how many."""
+    with (
+        opened(settings, generation) as attempt,
+        open_embedder(settings) as embedder,
+        progress_artifact(f"{settings.index}-chunking-{portion.first + 1}", f"Chunking {portion}") as progress,
+    ):
+        chunks = 0
+        for done, partition in enumerate(portion.partitions):
+            progress("partitions", done, portion.count)
+            chunks += chunk_partition(attempt, partition, embedder, settings.chunking)
+        return chunks
 
 
 @task(name="Plan", task_run_name="Plan generation {generation}", **TRANSIENT)
@@ -68,23 +82,30 @@ def plan_generation(settings: Settings, generation: int, partitions: int) -> dic
     return counts
 
 
-@task(name="Embed and write", task_run_name="Embed and write partition {partition}", **TRANSIENT)
-def write(settings: Settings, generation: int, partition: int) -> Written:
-    """Embed one partition's new sections and insert them; batches already acknowledged are not sent again."""
+@task(name="Embed and write", task_run_name="Embed and write {portion}", **TRANSIENT)
+def write(settings: Settings, generation: int, portion: Portion) -> Written:
+    """Embed some partitions' new sections and insert them; batches already acknowledged are not sent again."""
+    batch, written = settings.embedding.write_batch, Written()
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings, retry=settings.retry) as embedder,
-        progress_artifact(f"embedding-{partition}", f"Embedding partition {partition}") as progress,
+        progress_artifact(f"{settings.index}-embedding-{portion.first + 1}", f"Embedding {portion}") as progress,
     ):
-        batch = settings.embedding.write_batch
-        return write_partition(attempt, partition, embedder, batch=batch, progress=progress)
+        for done, partition in enumerate(portion.partitions):
+            inner = progress if portion.count == 1 else silent
+            progress("partitions", done, portion.count)
+            written += write_partition(attempt, partition, embedder, batch=batch, progress=inner)
+        return written
 
 
 @task(name="Retire", task_run_name="End records that generation {generation} no longer shows", **TRANSIENT)
 def retire_records(settings: Settings, generation: int) -> Written:
     """Mark, revive and delete records as planned."""
-    with opened(settings, generation) as attempt:
-        return retire(attempt)
+    with (
+        opened(settings, generation) as attempt,
+        progress_artifact(f"{settings.index}-writing", "Ending records, and loading files in bulk") as progress,
+    ):
+        return retire(attempt, progress)
 
 
 @task(name="Verify", task_run_name="Verify generation {generation}", **TRANSIENT)
@@ -97,12 +118,11 @@ def verify(settings: Settings, generation: int) -> Verified:
 
 
 @task(name="Gate", task_run_name="Judge generation {generation}", **TRANSIENT)
-def gate(keeper: Gatekeeper, generation: int) -> GateVerdict:
-    """Ask a candidate what the live generation was asked; the verdict is an artifact, whatever it is."""
-    with progress_artifact("gate", "Questions of the gate") as progress:
+def judge(keeper: Gatekeeper, generation: int) -> GateVerdict:
+    """Ask a candidate what the live generation was asked."""
+    with progress_artifact(f"{keeper.settings.index}-gate", "Asking the gate's questions") as progress:
         calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
         verdict = replace(keeper, calls=calls)(generation)
-    report_gate(keeper.settings, generation, verdict)
     get_run_logger().info("the gate: %s (%s)", verdict.verdict, verdict.reason)
     return verdict
 
@@ -113,7 +133,7 @@ def calibrate(settings: Settings, generation: int) -> Calibration | None:
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings, retry=settings.retry) as embedder,
-        progress_artifact("calibration", "Fitting the answerability model") as progress,
+        progress_artifact(f"{settings.index}-calibration", "Fitting the answerability model") as progress,
     ):
         made = calibrate_candidate(attempt, embedder, settings.answering, progress=progress)
     if made:
@@ -163,7 +183,10 @@ def roll_back(settings: Settings, to: int | None, reason: str) -> int:
 @task(name="Vacuum", task_run_name="Vacuum index {settings.index}, keep {keep}", **TRANSIENT)
 def vacuum_index(settings: Settings, keep: int) -> Vacuumed:
     """Remove what no retained generation shows, under the writer's lease."""
-    with writing(settings, "janitor") as (catalog, store, lease):
-        done = vacuum(catalog, store, lease, keep=keep)
+    with (
+        writing(settings, "janitor") as (catalog, store, lease),
+        progress_artifact(f"{settings.index}-vacuum", "Removing what no generation shows") as progress,
+    ):
+        done = vacuum(catalog, store, lease, keep=keep, progress=progress)
     get_run_logger().info("removed %d records, %d spaces, %d files", done.records, done.spaces, done.files)
     return done

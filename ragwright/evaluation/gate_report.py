@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from ragwright.evaluation.comparison import METRICS, Change, Comparison, Figure
 from ragwright.evaluation.gate import Check, GateVerdict, percent
+from ragwright.markdown import code, inline, table
 
 _TITLES = {metric.name: metric.title for metric in METRICS}
 _LOWER_IS_BETTER = {metric.name for metric in METRICS if not metric.rising}
@@ -28,17 +28,17 @@ def comparison_markdown(found: Comparison, before: int, after: int, *, changes: 
     """Figures of two generations, and the questions that changed."""
     head = f"## Generation {after} against generation {before}"
     rows = [_figure(figure) for figure in found.figures]
-    table = _table(["figure", f"generation {before}", f"generation {after}", "difference", "better", "worse"], rows)
+    values = table(["figure", f"generation {before}", f"generation {after}", "difference", "better", "worse"], rows)
     said = changed(found.changes, changes) if found.changes else "No question fares differently."
     more = f"{found.reworded} more answers are worded differently and fare the same." if found.reworded else ""
-    return "\n\n".join(part for part in (head, table, said, more) if part) + "\n"
+    return "\n\n".join(part for part in (head, values, said, more) if part) + "\n"
 
 
 def changed(changes: Sequence[Change], most: int = _SHOWN) -> str:
     """Questions that fare differently, worse ones first."""
     worse, better = (sum(change.improved is way for change in changes) for way in (False, True))
     lines = [
-        f"- **{inline(change.question)}** (`{inline(change.id)}`): {change.how}\n"
+        f"- **{inline(change.question)}** ({code(change.id, 240)}): {change.how}\n"
         f"  - before: {inline(change.before)}\n  - after: {inline(change.after)}"
         for change in changes[:most]
     ]
@@ -46,16 +46,9 @@ def changed(changes: Sequence[Change], most: int = _SHOWN) -> str:
     return f"### Questions that changed ({worse} worse, {better} better)\n\n" + "\n".join(lines) + more
 
 
-def inline(text: str, limit: int = 240) -> str:
-    """Text that stays on its line: no pipes, no markup that would render, not too long."""
-    line = " ".join(text.split())
-    line = line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
-    return re.sub(r"([|`<>*\[\]])", r"\\\1", line)
-
-
 def _checks(verdict: GateVerdict) -> str:
     head = ["figure", "questions", "candidate", "live", "difference", "better", "worse", "p", "floor", "check"]
-    return _table(head, [_check(check) for check in verdict.checks])
+    return table(head, [_check(check) for check in verdict.checks])
 
 
 def _check(check: Check) -> list[str]:
@@ -91,8 +84,3 @@ def _difference(mean: float | None, low: float | None, high: float | None) -> st
     if mean is None or low is None or high is None:
         return "-"
     return f"{100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

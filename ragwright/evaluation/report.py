@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ragwright.evaluation.metrics import QuestionResult
 from ragwright.evaluation.run import EvaluationResult
+from ragwright.markdown import code, inline, table
 
 # Shares are shown in percent, the others as numbers.
 SHARES = (
@@ -50,8 +50,9 @@ def markdown(result: EvaluationResult, *, worst: int = 10, samples: int = 5) -> 
 def _headline(result: EvaluationResult) -> str:
     figures = result.aggregate
     of = f"generation {result.generation}" if result.generation is not None else "the index"
+    source = code(result.source) if result.source else "memory"
     intro = (
-        f"## Evaluation of {of}\n\n{figures['questions']} questions from `{_inline(result.source) or 'memory'}`: "
+        f"## Evaluation of {of}\n\n{figures['questions']} questions from {source}: "
         f"{figures['answerable']} answerable, {figures['unanswerable']} not; {figures['failed']} ended in an error."
     )
     rows = [_row(figures, key, name, _percent) for key, name in SHARES]
@@ -59,8 +60,8 @@ def _headline(result: EvaluationResult) -> str:
     judge = figures["judge"]
     if judge is not None:
         rows += [_row(judge, key, name, _percent) for key, name in JUDGED]
-    table = _table(["figure", "value", "95 % interval", "of"], rows)
-    return "\n\n".join(part for part in (intro, table, _costs(figures)) if part)
+    values = table(["figure", "value", "95 % interval", "of"], rows)
+    return "\n\n".join(part for part in (intro, values, _costs(figures)) if part)
 
 
 def _row(figures: Mapping[str, Any], key: str, name: str, show: Callable[[float | None], str]) -> list[str]:
@@ -75,7 +76,7 @@ def _costs(figures: Mapping[str, Any]) -> str:
     latency, stages, tokens, judge = (figures[name] for name in ("latency_ms", "stages_ms", "tokens", "judge"))
     said = [f"A question takes {_ms(latency['p50'])} in the median, {_ms(latency['p95'])} at the 95th percentile."]
     if stages:
-        shares = ", ".join(f"{_inline(stage)} {of['share']:.0%} ({_ms(of['mean'])})" for stage, of in stages.items())
+        shares = ", ".join(f"{inline(stage)} {of['share']:.0%} ({_ms(of['mean'])})" for stage, of in stages.items())
         said.append(f"On average: {shares}.")
     if tokens["prompt"] or tokens["new"]:
         said.append(
@@ -103,7 +104,7 @@ def _by_kind(kinds: Mapping[str, Mapping[str, Any]]) -> str:
         for kind, figures in kinds.items()
     ]
     head = ["kind", "questions", "correct", "hit@1", "hit@5", "false answers", "refusals"]
-    return f"### By kind\n\n{_table(head, rows)}"
+    return f"### By kind\n\n{table(head, rows)}"
 
 
 def _failures(result: EvaluationResult, worst: int) -> str:
@@ -112,36 +113,13 @@ def _failures(result: EvaluationResult, worst: int) -> str:
         return "### Failures\n\nNone."
     # Lists: a table this wide is cut off in a terminal and in a browser.
     items = [
-        f"- **{_inline(r.question)}** (`{_inline(r.id)}`): {outcome(r)}\n"
-        f"  - {'error' if r.failed else 'answer'}: {_inline(r.reason if r.failed else r.answer)}"
-        + ("" if r.failed else f"\n  - why: {_inline(r.reason)}")
+        f"- **{inline(r.question)}** ({code(r.id, 240)}): {outcome(r)}\n"
+        f"  - {'error' if r.failed else 'answer'}: {inline(r.reason if r.failed else r.answer)}"
+        + ("" if r.failed else f"\n  - why: {inline(r.reason)}")
         for r in failures[:worst]
     ]
-    more = f"\n\n{len(failures) - worst} more are in the table of results." if len(failures) > worst else ""
+    more = f"\n\n{len(failures) - worst} more are on the evaluation's page." if len(failures) > worst else ""
     return f"### Failures ({len(failures)} of {len(result.results)})\n\n" + "\n".join(items) + more
-
-
-def failure_rows(result: EvaluationResult, *, at_most: int) -> list[dict[str, str]]:
-    """The worst failures, one a row, for a table with cells of Markdown that do not wrap: what is short comes first."""
-    return [
-        {
-            "went wrong": ("error", "false answer", "wrong answer", "refused")[badness(r)[0]],
-            "probability": "" if r.failed else f"{r.probability:.2f}",
-            "right row at": str(r.rank or ""),
-            "question": _cell(r.question, 60),
-            "answer": _cell(r.answer, 60),
-            "found first": _cell(r.retrieved[0] if r.retrieved else "", 60),
-            "why": _cell(r.reason, 120),
-            "kind": _cell(r.kind, 40),
-            "id": _cell(r.id, 40),
-        }
-        for r in sorted(result.failures, key=badness)[:at_most]
-    ]
-
-
-def _cell(text: str, limit: int) -> str:
-    """Text that is a line of its own and still neither a heading nor an item of a list."""
-    return re.sub(r"^(\d*)([-+#.)~=])", r"\1\\\2", _inline(text, limit))
 
 
 def _samples(results: Sequence[QuestionResult], samples: int) -> str:
@@ -151,7 +129,7 @@ def _samples(results: Sequence[QuestionResult], samples: int) -> str:
     chosen = answered[: samples - share] + abstained[:share]
     if not chosen:
         return ""
-    items = [f"- **{_inline(r.question)}**\n  - {_inline(r.answer)}{_rows(r.cited)}" for r in chosen]
+    items = [f"- **{inline(r.question)}**\n  - {inline(r.answer)}{_rows(r.cited)}" for r in chosen]
     return "### Sample answers\n\n" + "\n".join(items)
 
 
@@ -183,18 +161,6 @@ def outcome(result: QuestionResult) -> str:
             else "refused; the right row was not found"
         )
     return f"wrong answer; the right row was at rank {result.rank}" if result.rank else "wrong answer"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(_inline(cell) for cell in line)} |" for line in lines)
-
-
-def _inline(text: str, limit: int = 240) -> str:
-    """Text that stays in its cell: one line, no pipes, no markup that would render, not too long."""
-    line = " ".join(text.split())
-    line = line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
-    return re.sub(r"([|`<>*\[\]])", r"\\\1", line)
 
 
 def _percent(value: float | None) -> str:

@@ -5,18 +5,52 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ragwright.endpoints import EndpointSpec, embedder_spec
 from ragwright.endpoints.costs import SERVERLESS, PriceBook, load_price_book, serverless_cost
 from ragwright.endpoints.instances import PineconePrice
 from ragwright.errors import RagwrightError
-from ragwright.index.preview import Preview
+from ragwright.index.catalog import Catalog, folder
+from ragwright.index.plan import Op
 from ragwright.settings import Settings
 
 _WRITE_UNIT_BYTES = 1_000
 _LEAST_WRITE_UNITS = 5  # of one request
 _METADATA_BYTES = 160  # names of the fields and the integers of a record, as JSON
+
+
+class Work(Protocol):
+    """What a re-index does, as far as it is billed; a `Preview` tells it beforehand."""
+
+    @property
+    def embed(self) -> int:
+        """Sections to embed."""
+
+    @property
+    def end(self) -> int:
+        """Records that are no longer shown."""
+
+    @property
+    def embed_bytes(self) -> int:
+        """What the store keeps beside the vectors of these sections: texts, ids, metadata."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it takes; None if that is not known."""
+
+
+@dataclass(frozen=True)
+class WorkDone:
+    """`Work` that was done."""
+
+    embed: int
+    end: int
+    embed_bytes: int
+    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -72,7 +106,7 @@ class ReindexCost:
         return "; ".join(parts) + "."
 
 
-def reindex_cost(settings: Settings, found: Preview) -> ReindexCost:
+def reindex_cost(settings: Settings, found: Work) -> ReindexCost:
     """What a re-index as planned would cost; needs no network unless the settings allow the AWS Price List.
 
     Raises:
@@ -105,7 +139,40 @@ def reindex_cost(settings: Settings, found: Preview) -> ReindexCost:
     )
 
 
-def pinecone_writes(settings: Settings, found: Preview) -> tuple[int, int]:
+def reindex_spent(settings: Settings, catalog: Catalog, generation: int) -> ReindexCost:
+    """What a re-index that has ended cost; embedding is taken to have lasted as long as the whole of it.
+
+    Raises:
+        ConfigurationError: The user's price file is not valid.
+    """
+    if settings.endpoints.host != "sagemaker" and not settings.store_spec.startswith("pinecone:"):
+        return ReindexCost()
+    place = folder(generation)
+    report = (catalog.read_json(f"{place}/end.json") or {}).get("report") or {}
+    plan: dict[str, int] = report.get("plan") or {}
+    stored = 0
+    if report.get("embedded"):
+        planned = catalog.read_table(f"{place}/plan.parquet", columns=["op", "chunk_id"])
+        inserted = pa.array([], pa.string())
+        if planned is not None:
+            inserted = planned.filter(pc.equal(planned["op"], Op.INSERT))["chunk_id"].combine_chunks()
+        for name in catalog.names(f"{place}/chunks"):
+            chunks = catalog.read_table(f"{place}/chunks/{name}", columns=["chunk_id", *KEPT])
+            stored += 0 if chunks is None else kept_bytes(chunks.filter(pc.is_in(chunks["chunk_id"], inserted)))
+    ended = plan.get(Op.MARK, 0) + plan.get(Op.DELETE, 0)
+    return reindex_cost(settings, WorkDone(report.get("embedded", 0), ended, stored, report.get("seconds")))
+
+
+KEPT = ("row_key", "question", "text", "metadata")
+"""Columns of a chunk, beside its id, that a store keeps."""
+
+
+def kept_bytes(chunks: pa.Table) -> int:
+    """Of what a store keeps beside the vectors of these chunks."""
+    return sum(pc.sum(pc.binary_length(chunks[name])).as_py() or 0 for name in ("chunk_id", *KEPT))
+
+
+def pinecone_writes(settings: Settings, found: Work) -> tuple[int, int]:
     """Write units at most, and bytes that stay.
 
     A request bills a unit for each kilobyte it writes or changes and five at least (docs.pinecone.io, "Understand
@@ -124,7 +191,7 @@ def pinecone_writes(settings: Settings, found: Preview) -> tuple[int, int]:
 
 
 def _embedding(
-    spec: EndpointSpec, settings: Settings, found: Preview, book: PriceBook
+    spec: EndpointSpec, settings: Settings, found: Work, book: PriceBook
 ) -> tuple[float | None, str, tuple[str, ...]]:
     """USD, what it runs on, and what to know of that."""
     from ragwright.endpoints.presets import preset_for

@@ -11,6 +11,7 @@ from ragwright.embedding import open_embedder
 from ragwright.errors import GuardRefused
 from ragwright.index.attempt import ReindexRequest, open_catalog, start
 from ragwright.index.catalog import Catalog, folder
+from ragwright.index.expense import KEPT, kept_bytes
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
 from ragwright.index.reindex import index_fingerprint, quality_rules, stage_source
@@ -19,8 +20,6 @@ from ragwright.progress import Progress, silent
 from ragwright.settings import Settings
 from ragwright.sources import open_source
 from ragwright.stores import open_store
-
-_STORED = ("row_key", "question", "text", "metadata")
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,10 @@ def preview(settings: Settings, request: ReindexRequest, *, progress: Progress =
         inserts = plan.of(Op.INSERT)["chunk_id"].combine_chunks()
         tokens = embed_bytes = 0
         for number in range(staged.partitions):
-            chunks = attempt.table(f"chunks/{number:05d}.parquet", columns=["chunk_id", "tokens", *_STORED])
+            chunks = attempt.table(f"chunks/{number:05d}.parquet", columns=["chunk_id", "tokens", *KEPT])
             chunks = chunks.filter(pc.is_in(chunks["chunk_id"], inserts))
             tokens += pc.sum(chunks["tokens"]).as_py() or 0
-            embed_bytes += sum(pc.sum(pc.binary_length(chunks[name])).as_py() or 0 for name in ("chunk_id", *_STORED))
+            embed_bytes += kept_bytes(chunks)
         counts = plan.counts()
         return Preview(
             ledger=staged.ledger,

@@ -135,7 +135,7 @@ def stage(
     attempt.catalog.write_json(attempt.path("source.json"), facts)
     if same:
         return _restage_live(attempt, facts["records"], source)
-    return _Pass(attempt, source, make_gate(), options).run(facts["digest"], progress)
+    return _Pass(attempt, source, make_gate(), options).run(facts["digest"], facts["records"], progress)
 
 
 def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, settings: ChunkingSettings) -> int:
@@ -186,7 +186,7 @@ class _Pass:
         self._live = _rows_of(attempt.live_manifest if self._trusting else None)
         self._base = self._live if self._trusting and begin.live == begin.base else _rows_of(attempt.base_manifest)
 
-    def run(self, expected: str, progress: Progress) -> Staged:
+    def run(self, expected: str, records: int, progress: Progress) -> Staged:
         good, quarantined, warnings = [], [], []
         digest = _Digest()
         partitions = self._source.partitions()
@@ -206,7 +206,7 @@ class _Pass:
             warnings.append(checked.warnings)
             self._terms.add(kept)
             self._stage(self._fresh.add(kept.filter(pc.invert(kept["shown"])).select(STAGED.names)))
-            progress("checking rows", digest.records, None)
+            progress("checking rows", digest.records, records)
         self._stage(self._fresh.rest())
         if digest.value != expected:
             raise _changed(self._source)
