@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import Flow, get_run_logger, task
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+from prefect.runtime import flow_run as this_run
 
 from ragwright.assembly import fetch_models, wait_for_endpoints
 from ragwright.endpoints import EndpointInfo, EndpointSpec, Lease, open_host
+from ragwright.endpoints.stopping import stop_started_by
 from ragwright.settings import Settings
 from tasks.policies import ONCE, TRANSIENT
 from tasks.progress import progress_artifact
+from tasks.secrets import flow_settings
 
 
 @task(name="Fetch models", task_run_name="Fetch model files", **TRANSIENT)
@@ -52,3 +60,22 @@ def reap_endpoints(settings: Settings) -> list[str]:
         gone = list(host.reap(datetime.now(UTC)))
     get_run_logger().info("reaped %s", ", ".join(gone) or "nothing")
     return gone
+
+
+@contextmanager
+def stopped_afterwards(settings: Settings) -> Iterator[None]:
+    """No endpoint that this flow run starts outlives the block, whatever ends it.
+
+    By plain calls: a run that is cancelled, or whose Prefect server is gone, can start no task or subflow any more.
+    """
+    try:
+        yield
+    finally:
+        for name in stop_started_by(settings, this_run.id or ""):
+            get_run_logger().info("%s is stopped", name)
+
+
+def stop_endpoints(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """As a flow's hook: the worker calls it after a run whose process was killed or did not end when cancelled."""
+    for name in stop_started_by(flow_settings(), str(flow_run.id)):
+        flow_run_logger(flow_run, flow).info("%s is stopped", name)

@@ -1,7 +1,8 @@
 """How tasks are retried: on errors that say that trying again may help, with the numbers of `RetryPolicy`.
 
 Requests to endpoints and writes to stores are tried again next to the call (`settings.retry`). A task whose error that
-layer has given up on is not repeated; what is left for this one is everything else that a task talks to.
+layer has given up on is not repeated; what is left for this one is everything else that a task talks to, Prefect's
+server included.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any, TypedDict
 
+import httpx
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
@@ -22,6 +24,8 @@ _POLICY = RetryPolicy()
 def is_transient(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether to try again; waits first for as long as the other side asked, on top of the backoff."""
     error = state.result(raise_on_failure=False)
+    if isinstance(error, httpx.TransportError):
+        return True  # ours never leave their adapters: this is Prefect's server, which may be about to be back
     if not isinstance(error, BaseException) or not _POLICY.applies(error):
         return False
     time.sleep(getattr(error, "retry_after", None) or 0.0)
