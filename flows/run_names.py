@@ -69,6 +69,11 @@ def janitor() -> str:
     return f"Clean up after {told['index']}{_aside(_counted(told['keep'], 'generations kept'))}"
 
 
+def watch_source() -> str:
+    """As in "Has sagemaker_faq.csv changed?"."""
+    return f"Has {_file(flow_run.parameters['source'])} changed?"
+
+
 def agent_benchmark() -> str:
     """As in "Benchmark two-models and another as agents (12 cases)"."""
     told = flow_run.parameters

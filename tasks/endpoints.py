@@ -16,6 +16,7 @@ from ragwright.assembly import fetch_models, wait_for_endpoints
 from ragwright.endpoints import EndpointInfo, EndpointSpec, Lease, open_host
 from ragwright.endpoints.stopping import stop_started_by
 from ragwright.settings import Settings
+from tasks import events
 from tasks.policies import ONCE, TRANSIENT
 from tasks.progress import progress_artifact
 from tasks.secrets import flow_settings
@@ -58,6 +59,8 @@ def reap_endpoints(settings: Settings) -> list[str]:
     """Remove what is left of endpoints whose lease has lapsed, whoever started them."""
     with open_host(settings) as host:
         gone = list(host.reap(datetime.now(UTC)))
+    for name in gone:
+        events.lease_leaked(name, settings.endpoints.host)
     get_run_logger().info("reaped %s", ", ".join(gone) or "nothing")
     return gone
 

@@ -27,6 +27,7 @@ from ragwright.measuring import Calls
 from ragwright.progress import silent
 from ragwright.settings import Settings
 from ragwright.sources import open_source
+from tasks import events
 from tasks.policies import ONCE, TRANSIENT
 from tasks.portions import Portion
 from tasks.progress import progress_artifact
@@ -41,7 +42,7 @@ def begin_generation(settings: Settings, request: ReindexRequest, epoch: int) ->
     return generation
 
 
-@task(name="Validate source", task_run_name="Validate {request.source}", **TRANSIENT)
+@task(name="Validate source", task_run_name="Validate the source", **TRANSIENT)
 def validate_source(settings: Settings, request: ReindexRequest, generation: int) -> Staged:
     """Read, check and stage the source; unfit rows go to quarantine with the reason."""
     with (
@@ -123,6 +124,8 @@ def judge(keeper: Gatekeeper, generation: int) -> GateVerdict:
     with progress_artifact(f"{keeper.settings.index}-gate", "Asking the gate's questions") as progress:
         calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
         verdict = replace(keeper, calls=calls)(generation)
+    if verdict.verdict == "blocked":
+        events.gate_blocked(keeper.settings.index, generation, verdict.live, verdict.reason)
     get_run_logger().info("the gate: %s (%s)", verdict.verdict, verdict.reason)
     return verdict
 
@@ -162,6 +165,7 @@ def publish_generation(
         report = stages.finish(
             attempt, staged, chunks, written, verdict, reason=request.reason, seconds=time.time() - started
         )
+    events.generation_published(settings.index, generation, request.reason)
     get_run_logger().info("generation %d is live", generation)
     return report
 
@@ -176,6 +180,7 @@ def roll_back(settings: Settings, to: int | None, reason: str) -> int:
     """Let readers see an older generation again."""
     with open_catalog(settings) as catalog:
         entry = rollback(catalog, to, reason=reason)
+    events.generation_published(settings.index, entry.generation, reason)
     get_run_logger().info("generation %d is live again", entry.generation)
     return entry.generation
 

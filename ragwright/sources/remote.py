@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -16,6 +17,9 @@ import httpx
 from ragwright.errors import SourceError, StorageFull, Throttled, TimedOut, Unavailable, is_disk_full
 from ragwright.progress import Progress
 from ragwright.settings import SourceSettings
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
 
 _BLOCK = 1024 * 1024
 
@@ -97,13 +101,25 @@ def _too_large(place: str, size: int, limit: int) -> SourceError:
 
 @contextmanager
 def _from_http(url: str, place: str, settings: SourceSettings) -> Iterator[tuple[Iterable[bytes], int | None]]:
+    with http_reply("GET", url, place, settings) as reply:
+        check_reply(reply, place)
+        encoded = "content-encoding" in reply.headers
+        size = None if encoded else _length(reply.headers.get("content-length"))
+        # In the pieces in which it arrives, so that the time limit holds against a server that drips.
+        yield reply.iter_bytes(), size
+
+
+@contextmanager
+def http_reply(method: str, url: str, place: str, settings: SourceSettings) -> Iterator[httpx.Response]:
+    """A reply whose body has not been read, whatever its status.
+
+    Raises:
+        SourceError: The address leads nowhere.
+        TransientError: The other side does not answer, or breaks off.
+    """
     try:
-        with _unlogged(), httpx.stream("GET", url, timeout=settings.timeout_seconds, follow_redirects=True) as reply:
-            _check_reply(reply, place)
-            encoded = "content-encoding" in reply.headers
-            size = None if encoded else _length(reply.headers.get("content-length"))
-            # In the pieces in which it arrives, so that the time limit holds against a server that drips.
-            yield reply.iter_bytes(), size
+        with _unlogged(), httpx.stream(method, url, timeout=settings.timeout_seconds, follow_redirects=True) as reply:
+            yield reply
     except httpx.TimeoutException as error:
         raise TimedOut(
             f"no answer within {settings.timeout_seconds:g} s", place=place, hint="Raise source.timeout_seconds."
@@ -137,7 +153,8 @@ def _length(value: str | None) -> int | None:
     return int(value) if value is not None and value.isdigit() else None
 
 
-def _check_reply(reply: httpx.Response, place: str) -> None:
+def check_reply(reply: httpx.Response, place: str) -> None:
+    """Raise what a status other than 200 means."""
     status = f"the server answers {reply.status_code} {reply.reason_phrase}".rstrip()
     match reply.status_code:
         case 200:
@@ -158,6 +175,20 @@ def _check_reply(reply: httpx.Response, place: str) -> None:
 @contextmanager
 def _from_s3(place: str, settings: SourceSettings) -> Iterator[tuple[Iterable[bytes], int | None]]:
     import obstore
+
+    with s3_object(place, settings) as (store, key):
+        reply = obstore.get(store, key)
+        yield (bytes(block) for block in reply.stream(_BLOCK)), reply.meta["size"]
+
+
+@contextmanager
+def s3_object(place: str, settings: SourceSettings) -> Iterator[tuple[S3Store, str]]:
+    """The bucket and key of an address, for the block to ask for; what S3 refuses becomes an error of ours.
+
+    Raises:
+        SourceError: There is no such object, or it may not be read.
+        Unavailable: S3 does not answer.
+    """
     from obstore import exceptions
     from obstore.store import S3Store
 
@@ -178,8 +209,7 @@ def _from_s3(place: str, settings: SourceSettings) -> Iterator[tuple[Iterable[by
             config={"endpoint": endpoint} if endpoint else None,
             retry_config={"max_retries": 0},
         )
-        reply = obstore.get(store, key)
-        yield (bytes(block) for block in reply.stream(_BLOCK)), reply.meta["size"]
+        yield store, key
     except (exceptions.NotFoundError, FileNotFoundError) as error:
         raise SourceError("there is no such object or bucket", place=place, hint="Check the address.") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
