@@ -99,6 +99,9 @@ def _command(asked: Mapping[str, Any]) -> int:
     os.environ.update(asked["env"])
     os.chdir(asked["cwd"])
     sys.argv = ["ragwright", *asked["arguments"]]
+    sys.path[:0] = [
+        str(Path(folder).resolve()) for folder in asked["env"].get("PYTHONPATH", "").split(os.pathsep) if folder
+    ]
     for number, name in enumerate((os.devnull, asked["out"], asked["err"])):
         os.dup2(os.open(name, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     from ragwright.cli import main

@@ -1,7 +1,11 @@
-"""What every embedder promises in its port's docstring, one clause a test."""
+"""What every embedder promises in its port's docstring, one clause a test.
+
+RAGWRIGHT_TEST_EMBEDDER names one of another package, to be tested with the others.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,17 +15,19 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 import pytest
+from guide import adapters_of_the_guide
 
-from ragwright.embedding import Embedder, EndpointEmbedder, HashingEmbedder
+from ragwright.embedding import Embedder, EndpointEmbedder, HashingEmbedder, open_embedder
 from ragwright.endpoints import Contract, EndpointSpec, Lease
 from ragwright.endpoints.local import LocalHost
 from ragwright.errors import RequestRejected
 from ragwright.models import get_model, load_tokenizer
-from ragwright.settings import EmbeddingSettings
+from ragwright.settings import EmbeddingSettings, load_settings
 
 MINILM = "all-minilm-l6-v2-int8"
 CONTRACTS: tuple[Contract, ...] = ("tei", "hf-feature-extraction", "openai-embeddings")
-EMBEDDERS = ("hashing", *CONTRACTS)
+OUTSIDE = {"guide": "python:letter_embedder:LetterEmbedder", "outside": os.environ.get("RAGWRIGHT_TEST_EMBEDDER", "")}
+EMBEDDERS = ("hashing", *CONTRACTS, *(name for name, reference in OUTSIDE.items() if reference))
 SENTENCES = [
     "Managed Spot Training uses spare capacity to train models at a lower price.",
     "Spot capacity makes the training of a model cheaper.",
@@ -50,6 +56,11 @@ def embedders(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> It
             settings = EmbeddingSettings(batch_texts=8)
             opened[name] = EndpointEmbedder(host.connect(name), get_model(model), tokenizer, settings)
             stack.enter_context(opened[name])
+        stack.enter_context(adapters_of_the_guide(tmp_path_factory.mktemp("guide")))
+        for name, reference in OUTSIDE.items():
+            if reference:
+                opened[name] = open_embedder(load_settings(embedding={"endpoint": reference}))
+                stack.enter_context(opened[name])
         yield opened
 
 

@@ -1,8 +1,12 @@
-"""What every generator promises in its port's docstring, one clause a test."""
+"""What every generator promises in its port's docstring, one clause a test.
+
+RAGWRIGHT_TEST_GENERATOR names one of another package, to be tested with the others.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,13 +17,14 @@ import pytest
 from ragwright.endpoints import Contract, EndpointSpec, Lease
 from ragwright.endpoints.local import LocalHost
 from ragwright.errors import RequestRejected
-from ragwright.generation import EndpointGenerator, Generator, Message, ScriptedGenerator
+from ragwright.generation import EndpointGenerator, Generator, Message, ScriptedGenerator, open_generator
 from ragwright.models import get_model
-from ragwright.settings import GenerationSettings
+from ragwright.settings import GenerationSettings, load_settings
 
 SMOLLM = "smollm2-135m-instruct-q4"
 CONTRACTS: tuple[Contract, ...] = ("tgi", "openai-chat")
-GENERATORS = ("scripted", *CONTRACTS)
+OUTSIDE = os.environ.get("RAGWRIGHT_TEST_GENERATOR")
+GENERATORS = ("scripted", *CONTRACTS, *(["outside"] if OUTSIDE else []))
 TALK = [
     Message("system", "You answer briefly."),
     Message("user", "Name the four seasons, one after the other, separated by commas."),
@@ -51,6 +56,8 @@ def generators(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> I
         for contract in CONTRACTS:
             opened[contract] = EndpointGenerator(host.connect(contract), get_model(SMOLLM), GenerationSettings())
             stack.enter_context(opened[contract])
+        if OUTSIDE and (generator := open_generator(load_settings(generation={"endpoint": OUTSIDE}))):
+            opened["outside"] = stack.enter_context(generator)
         yield opened
 
 
