@@ -85,5 +85,5 @@ def test_every_port_refuses_what_is_none_of_its_own() -> None:
 
 @pytest.mark.parametrize("host", ["sagmaker", "python:my_adapters", "python:my-adapters:host"])
 def test_a_host_that_is_mistyped_is_refused_with_the_settings(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="endpoints.host"):
+    with pytest.raises(ConfigurationError, match=r"endpoints\.host"):
         load_settings(endpoints={"host": host})
