@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from types import TracebackType
@@ -87,6 +87,9 @@ class Endpoint(Protocol):
 
     `operation` names another route of the same server, beside the one that the contract means; `NoSuchOperation`
     where there is none.
+
+    `stream` sends one payload and yields the bytes of the reply as they come, cut anywhere; closing the iterator gives
+    up the rest. A reply that breaks off is `Unavailable` or `TimedOut`: what came before is not a whole reply.
     """
 
     name: str
@@ -95,6 +98,9 @@ class Endpoint(Protocol):
 
     def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
         """Send one payload and return the decoded reply."""
+
+    def stream(self, payload: Mapping[str, Any]) -> Generator[bytes, None, None]:
+        """Send one payload and yield the reply while it is written."""
 
     def close(self) -> None:
         """Give back connections. The endpoint itself goes on."""
@@ -115,6 +121,14 @@ class NoEndpoint:
         self.name, self.contract = name, contract
 
     def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
+        """Refuse.
+
+        Raises:
+            EndpointError: Always.
+        """
+        raise EndpointError(f"endpoint {self.name!r} was opened without a connection")
+
+    def stream(self, payload: Mapping[str, Any]) -> Generator[bytes, None, None]:
         """Refuse.
 
         Raises:

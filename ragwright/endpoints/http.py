@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -34,6 +35,7 @@ MAX_PAYLOAD_BYTES = 6 * 1024 * 1024
 MAX_REASON_CHARS = 500
 # Servers commonly drop an idle connection after 5 s; one given up earlier is never found dead by a request.
 KEEPALIVE_SECONDS = 2.0
+BROKEN_OFF = "Ask again; if it breaks off again, the server's log says why."
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -90,18 +92,43 @@ class HttpEndpoint:
     def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
         """Post one payload and return the decoded reply; an operation is the last part of the path."""
         url = urljoin(self._url, operation) if operation else self._url
-        body = self._encode(payload)
+        with self._posted(url, self._encode(payload)) as (response, parts):
+            body = b"".join(parts)
+        return self._decode(response, body)
+
+    def stream(self, payload: Mapping[str, Any]) -> Generator[bytes, None, None]:
+        """Post one payload and yield the reply while it is written; the time limit is that of the whole reply."""
+        begun = False
+        try:
+            with self._posted(self._url, self._encode(payload)) as (response, parts):
+                if not response.is_success:
+                    self._decode(response, b"".join(parts))
+                for part in parts:
+                    begun = True
+                    yield part
+        except Unavailable as error:
+            if not begun:
+                raise
+            why = error.what.removeprefix("cannot be reached: ")
+            raise Unavailable(f"the reply broke off: {why}", place=self._place, hint=BROKEN_OFF) from error.__cause__
+
+    @contextmanager
+    def _posted(self, url: str, body: bytes) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
+        """The reply's head and the parts of its body; what goes wrong while they are read is one of our errors."""
         deadline = time.monotonic() + self._timeout
+
+        def parts(response: httpx.Response) -> Iterator[bytes]:
+            # httpx limits the wait for each piece; a reply that trickles in needs a limit of its own.
+            for part in response.iter_bytes():
+                yield part
+                if time.monotonic() > deadline:
+                    raise TimedOut(f"no whole answer within {self._timeout:g} s", place=self._place)
+
         try:
             with self._client.stream(
                 "POST", url, content=body, headers={"Content-Type": "application/json"}
             ) as response:
-                # httpx limits the wait for each piece; a reply that trickles in needs a limit of its own.
-                parts = []
-                for part in response.iter_bytes():
-                    parts.append(part)
-                    if time.monotonic() > deadline:
-                        raise TimedOut(f"no whole answer within {self._timeout:g} s", place=self._place)
+                yield response, parts(response)
         except httpx.TimeoutException as error:
             raise TimedOut(f"no answer within {self._timeout:g} s", place=self._place) from error
         except httpx.DecodingError as error:
@@ -112,7 +139,6 @@ class HttpEndpoint:
                 place=self._place,
                 hint="Check that the server runs there.",
             ) from error
-        return self._decode(response, b"".join(parts))
 
     def close(self) -> None:
         """Give back connections."""

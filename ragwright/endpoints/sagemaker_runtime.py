@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -33,6 +35,7 @@ MAX_SECONDS = 60.0
 # SageMaker answers at 60 s sharp; who gives up at the same moment does not hear why.
 ANSWER_SECONDS = 5.0
 MAX_REASON_CHARS = 500
+BROKEN_OFF = "Ask again; if it breaks off again, the endpoint's log says why."
 # 424: text generation failed within the container (out of memory, for instance); another try may be luckier.
 _PASSING = (408, 424)
 
@@ -97,6 +100,36 @@ class SageMakerEndpoint:
                 f"the reply is no JSON: {_shorten(reply.decode(errors='replace'))!r}", place=self._place
             ) from error
 
+    def stream(self, payload: Mapping[str, Any]) -> Generator[bytes, None, None]:
+        """Invoke the endpoint with one payload and yield the reply while it is written, cut anywhere.
+
+        The caller needs no permission beside that of `invoke`.
+        """
+        body = self._encode(payload)
+        client = self._aws.client("sagemaker-runtime")
+        deadline = time.monotonic() + self._timeout
+        with self.limiter.slot(timeout=self._timeout):
+            parts = self._invoked(client.invoke_endpoint_with_response_stream, body)["Body"]
+            with closing(parts), self._named_faults():
+                for part in parts:
+                    yield part.get("PayloadPart", {}).get("Bytes", b"")
+                    if time.monotonic() > deadline:
+                        raise TimedOut(f"no whole answer within {self._timeout:g} s", place=self._place)
+
+    @contextmanager
+    def _named_faults(self) -> Iterator[None]:
+        """What breaks a reply off as one of our errors; the SDK lets the transport's own through."""
+        from botocore.eventstream import ParserError
+        from botocore.exceptions import BotoCoreError, EventStreamError
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+        try:
+            yield
+        except ReadTimeoutError as error:
+            raise TimedOut(f"no answer in time: {error}", place=self._place) from error
+        except (EventStreamError, BotoCoreError, ParserError, HTTPError) as error:
+            raise Unavailable(f"the reply broke off: {error}", place=self._place, hint=BROKEN_OFF) from error
+
     def close(self) -> None:
         """Give back connections."""
         self._aws.close()
@@ -114,17 +147,25 @@ class SageMakerEndpoint:
         return f"SageMaker endpoint {self.name}"
 
     def _send(self, client: Any, body: bytes) -> bytes:
+        from botocore.exceptions import BotoCoreError
+
+        response = self._invoked(client.invoke_endpoint, body)
+        try:
+            return bytes(response["Body"].read())
+        except BotoCoreError as error:
+            raise failure(error, place=self._place) from error
+
+    def _invoked(self, operation: Callable[..., Any], body: bytes) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            response = client.invoke_endpoint(
+            return operation(
                 EndpointName=self.name,
                 Body=body,
                 ContentType="application/json",
                 Accept="application/json",
                 **self._attributes,
             )
-            return bytes(response["Body"].read())
         except ClientError as error:
             raise self._refusal(error) from error
         except BotoCoreError as error:

@@ -1,7 +1,7 @@
 """Asking a language model: the port, its implementations, and how one is opened."""
 
 from ragwright.generation.chat import render_chat
-from ragwright.generation.endpoint import EndpointGenerator
+from ragwright.generation.endpoint import EndpointGenerator, check_json
 from ragwright.generation.opening import open_generator
 from ragwright.generation.port import Generation, Generator, Message
 from ragwright.generation.scripted import ScriptedGenerator
@@ -12,6 +12,7 @@ __all__ = [
     "Generator",
     "Message",
     "ScriptedGenerator",
+    "check_json",
     "open_generator",
     "render_chat",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, runtime_checkable
@@ -52,6 +52,21 @@ class Generator(Protocol):
         grammar: Mapping[str, Any] | None = None,
     ) -> Generation:
         """The model's next turn."""
+
+    def stream(
+        self,
+        prompt: Sequence[Message],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: Mapping[str, Any] | None = None,
+    ) -> Iterator[str | Generation]:
+        """The model's next turn while it is written: pieces of text, then the whole of them as a `Generation`.
+
+        Where the endpoint cannot do that, the whole text is the one piece. Whether the text keeps its grammar is left
+        to the caller (`check_json`), who knows what of it somebody has read by then. An error after the first piece
+        means that the reply broke off; nobody tries again.
+        """
 
     def close(self) -> None:
         """Give back connections."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -59,6 +59,19 @@ class ScriptedGenerator:
         if grammar is not None:
             check_json(reply)
         return reply
+
+    def stream(
+        self,
+        prompt: Sequence[Message],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        grammar: Mapping[str, Any] | None = None,
+    ) -> Iterator[str | Generation]:
+        """The same, a word a piece; the grammar is not looked at."""
+        reply = self.generate(prompt, max_new_tokens=max_new_tokens, stop=stop)
+        yield from re.findall(r"\s*\S+|\s+$", reply.text)
+        yield reply
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -23,8 +24,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragwright.endpoints import Contract
-from ragwright.serving.contracts import Service, refusal_body
+from ragwright.serving.contracts import Service, StreamHandler, refusal_body
+from ragwright.serving.contracts.events import event
 from ragwright.serving.refusal import Refused
+from ragwright.serving.replies import Emit, Replying
 
 BODY_SECONDS = 30.0
 RETRY_AFTER = {"Retry-After": "1"}
@@ -96,6 +99,7 @@ class ModelServer:
     async def _invocations(self, request: Request) -> Response:
         began = time.perf_counter()
         size = 0
+        replying: Replying | None = None
         try:
             self._admit(request)
         except Refused as refused:
@@ -105,22 +109,35 @@ class ModelServer:
             try:
                 body = await self._read_body(request)
                 size = len(body)
-                response = await self._work(request, body)
+                replying = Replying(request, self._workers, partial(self._answer, request.url.path, body))
+                response = await replying.response()
             except Refused as refused:
                 response = self._refuse(refused)
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it
             finally:
-                self.in_flight -= 1
-        log(
-            "request",
-            endpoint=self._name,
-            status=response.status_code,
-            ms=round((time.perf_counter() - began) * 1e3, 1),
-            bytes_in=size,
-            bytes_out=len(response.body),
-            in_flight=self.in_flight,
-        )
+                if replying is None or not replying.in_pieces:
+                    self.in_flight -= 1
+
+        def noted(sent: int) -> None:
+            log(
+                "request",
+                endpoint=self._name,
+                status=response.status_code,
+                ms=round((time.perf_counter() - began) * 1e3, 1),
+                bytes_in=size,
+                bytes_out=sent,
+                in_flight=self.in_flight,
+            )
+
+        def ended(sent: int) -> None:
+            self.in_flight -= 1
+            noted(sent)
+
+        if replying is not None and replying.in_pieces:
+            replying.when_done(ended)
+        else:
+            noted(len(response.body))
         return response
 
     def _admit(self, request: Request) -> None:
@@ -152,31 +169,21 @@ class ModelServer:
             raise Refused(408, f"the request did not arrive within {BODY_SECONDS:g} s") from error
         return bytes(body)
 
-    async def _work(self, request: Request, body: bytes) -> Response:
-        """Hand the request to a worker, and tell it when the caller has gone."""
-        gone = threading.Event()
-        work = asyncio.get_running_loop().run_in_executor(self._workers, self._answer, request.url.path, body, gone)
-        watch = asyncio.ensure_future(_disconnected(request))
-        try:
-            either: set[asyncio.Future[Any]] = {work, watch}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                gone.set()
-            # The place in the queue is taken until the worker is done, whether or not somebody still waits for it.
-            reply = await work
-        finally:
-            watch.cancel()
-        if gone.is_set():
-            raise ClientDisconnect
-        return Response(reply, media_type="application/json")
+    def _answer(self, path: str, body: bytes, gone: threading.Event, emit: Emit) -> bytes:
+        """The reply, empty if it was given in pieces instead.
 
-    def _answer(self, path: str, body: bytes, gone: threading.Event) -> bytes:
-        """Runs in a worker thread, so that neither parsing nor writing a large payload holds up `/ping`."""
-        if gone.is_set() or self._service is None:
+        Runs in a worker thread, so that neither parsing nor writing a large payload holds up `/ping`.
+        """
+        service = self._service
+        if gone.is_set() or service is None:
             return b""
         payload = _parse(body)
+        operation = service.operations.get(path.removeprefix("/"))
         try:
-            handle = self._service.operations.get(path.removeprefix("/"), self._service.handle)
+            if operation is None and service.stream is not None and service.streams(payload):
+                self._stream(service.stream, payload, gone, emit)
+                return b""
+            handle = operation or service.handle
             return orjson.dumps(handle(payload, gone.is_set), option=orjson.OPT_SERIALIZE_NUMPY)
         except Refused:
             raise
@@ -188,6 +195,22 @@ class ModelServer:
             log("fault", endpoint=self._name, error=type(error).__name__, traceback=where)
             kind = "backend" if self._contract == "tei" else "generation"
             raise Refused(424, f"Request failed in the model: {type(error).__name__}; see the log", kind) from error
+
+    def _stream(self, stream: StreamHandler, payload: Mapping[str, Any], gone: threading.Event, emit: Emit) -> None:
+        """A refusal after the first piece is the last piece: the status has been sent."""
+        begun = False
+
+        def pass_on(piece: bytes) -> None:
+            nonlocal begun
+            begun = True
+            emit(piece)
+
+        try:
+            stream(payload, gone.is_set, pass_on)
+        except Refused as refused:
+            if not begun:
+                raise
+            emit(event(self._contract, refusal_body(self._contract, refused)))
 
     def _refuse(self, refused: Refused, headers: Mapping[str, str] | None = None) -> Response:
         extra = dict(headers or {})
@@ -201,11 +224,6 @@ class ModelServer:
                 # connection closed under its upload would not let it do.
                 extra |= {"Connection": "close"}
         return _json(refusal_body(self._contract, refused), refused.status, extra)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _parse(body: bytes) -> Mapping[str, Any]:

@@ -102,9 +102,20 @@ def test_a_grammar_binds_the_reply(generator: Generator) -> None:
     assert json.loads(reply.text)["action"] in SCHEMA["properties"]["action"]["enum"]  # type: ignore[index]
 
 
+def test_a_reply_in_pieces_is_the_whole_reply(generator: Generator) -> None:
+    for options in ({}, {"stop": [generator.generate(TALK, max_new_tokens=16).text.split()[2]]}):
+        *pieces, whole = generator.stream(TALK, max_new_tokens=16, **options)
+        assert whole == generator.generate(TALK, max_new_tokens=16, **options)
+        assert "".join(map(str, pieces)) == whole.text  # type: ignore[union-attr]
+        assert len(pieces) > 1
+        assert all(pieces)
+
+
 def test_a_prompt_that_does_not_fit_is_refused(generator: Generator) -> None:
     with pytest.raises(RequestRejected):
         generator.generate([Message("user", "word " * 20_000)], max_new_tokens=16)
+    with pytest.raises(RequestRejected):
+        next(generator.stream([Message("user", "word " * 20_000)], max_new_tokens=16))
 
 
 def test_threads_share_a_generator(generator: Generator) -> None:

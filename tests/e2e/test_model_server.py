@@ -263,3 +263,23 @@ def test_many_callers_at_once_get_their_own_answers(served: Served) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_reply_in_pieces_arrives_as_it_is_written_and_its_log_line_at_its_end(scripted: Served) -> None:
+    with scripted.client.stream("POST", "/invocations", json={"inputs": "one two", "stream": True}) as reply:
+        assert reply.headers["Content-Type"].startswith("text/event-stream")
+        found = [json.loads(line.removeprefix("data:")) for line in reply.iter_lines() if line]
+    assert [item["token"]["text"] for item in found] == ["one", " two", ""]
+    until(lambda: '"bytes_out"' in scripted.log)
+    line = json.loads(scripted.log.splitlines()[-1])
+    assert (line["status"], line["in_flight"]) == (200, 0)
+    assert line["bytes_out"] > 100
+    refused = scripted.ask({"inputs": "", "stream": True})
+    assert (refused.status_code, "cannot be empty" in refused.json()["error"]) == (400, True)
+
+
+def test_a_caller_that_leaves_a_reply_in_pieces_frees_its_place(scripted: Served) -> None:
+    for _ in range(4):
+        with scripted.client.stream("POST", "/invocations", json=slowly(0) | {"stream": True}) as reply:
+            assert reply.status_code == 200
+    assert scripted.ask({"inputs": "hello"}).json() == [{"generated_text": "hello"}]

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = Callable[[dict[str, Any]], Any]
-"""From a payload to what is sent back: something JSON-ready, or a `Raw`."""
+"""From a payload to what is sent back: something JSON-ready, a `Raw` or `Pieces`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,24 @@ class Raw:
     headers: Mapping[str, str] = field(default_factory=dict)
     promised: int | None = None
     delay: float = 0
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A reply that is sent piece by piece, each as soon as it is there; `whole` is False if it then breaks off."""
+
+    parts: Iterable[bytes]
+    whole: bool = True
+
+
+def events(*contents: Any, done: bool = False) -> bytes:
+    """Server-sent events; `done` as OpenAI ends them."""
+    return b"".join(b"data: %s\n\n" % json.dumps(each).encode() for each in contents) + b"data: [DONE]\n\n" * done
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    """Bytes in parts of a size, wherever that cuts them."""
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
 @dataclass
@@ -60,6 +78,9 @@ def serve(reply: Reply) -> Iterator[ModelServer]:
             finally:
                 with server.lock:
                     server.at_once -= 1
+            if isinstance(answer, Pieces):
+                self.send_pieces(answer)
+                return
             raw = answer if isinstance(answer, Raw) else Raw(json.dumps(answer).encode())
             time.sleep(raw.delay)
             self.send_response(raw.status)
@@ -70,6 +91,21 @@ def serve(reply: Reply) -> Iterator[ModelServer]:
             self.wfile.write(raw.body)
             if raw.promised is not None:
                 self.close_connection = True
+
+        def send_pieces(self, pieces: Pieces) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for part in pieces.parts:
+                try:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                except ConnectionError:  # the reader has gone
+                    self.close_connection = True
+                    return
+            if pieces.whole:
+                self.wfile.write(b"0\r\n\r\n")
+            self.close_connection = not pieces.whole
 
         def log_message(self, *_: object) -> None:
             pass

@@ -16,11 +16,15 @@ from ragwright.endpoints import Contract
 from ragwright.errors import ConfigurationError
 from ragwright.models import ModelInfo
 from ragwright.progress import Progress, silent
+from ragwright.serving.contracts.fields import read
 from ragwright.serving.refusal import Refused
 from ragwright.serving.runtimes import Cancelled, open_encoder, open_text_model
 
 Handler = Callable[[Mapping[str, Any], Cancelled], Any]
 """Answers one payload, or raises `Refused`."""
+
+StreamHandler = Callable[[Mapping[str, Any], Cancelled, Callable[[bytes], None]], None]
+"""Answers one payload by server-sent events, each given away as it is there; or raises `Refused`."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Service:
         concurrency: Payloads worth handling at once.
         close: Frees the model.
         operations: What else it does, by the last part of the path.
+        stream: Answers payloads that want the reply in pieces; None: nothing here comes in pieces.
     """
 
     handle: Handler
@@ -40,6 +45,11 @@ class Service:
     concurrency: int = 1
     close: Callable[[], None] = lambda: None
     operations: Mapping[str, Handler] = field(default_factory=dict)
+    stream: StreamHandler | None = None
+
+    def streams(self, payload: Mapping[str, Any]) -> bool:
+        """Whether a payload is one for `stream`."""
+        return self.stream is not None and read(payload, "stream", bool, False)
 
 
 def check_contract(contract: Contract, info: ModelInfo) -> None:
@@ -69,12 +79,14 @@ def open_service(contract: Contract, info: ModelInfo, *, cache: Path, progress: 
                 {"inputs": "Hello", "parameters": {"max_new_tokens": 1}},
                 model.concurrency,
                 model.close,
+                stream=text_generation.tgi_stream(model),
             )
         return Service(
             text_generation.openai_chat(model, info.name),
             {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 1},
             model.concurrency,
             model.close,
+            stream=text_generation.openai_chat_stream(model, info.name),
         )
     encoder = open_encoder(info, cache=cache, progress=progress)
     operations: dict[str, Handler] = {}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ragwright.serving.contracts.events import DONE, event
 from ragwright.serving.contracts.fields import check_text, read, read_strings
 from ragwright.serving.refusal import Refused
 from ragwright.serving.runtimes import Cancelled, GenerationReply, GenerationRequest, TextModel
 
 if TYPE_CHECKING:
-    from ragwright.serving.contracts import Handler
+    from ragwright.serving.contracts import Handler, StreamHandler
 
 TGI_NEW_TOKENS = 100
 TGI_STOP_SEQUENCES = 4
@@ -28,29 +29,41 @@ def tgi(model: TextModel) -> Handler:
     """
 
     def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> list[dict[str, Any]]:
-        prompt = read(payload, "inputs", str, "")
-        if not prompt:
-            raise Refused(400, "Input validation error: `inputs` cannot be empty")
-        if read(payload, "stream", bool, False):
-            raise Refused(400, "Input validation error: `stream` is not supported by this server")
-        parameters: dict[str, Any] = read(payload, "parameters", dict, {})
-        request = _tgi_request(prompt, parameters)
-        _check_room(model, request)
+        request, parameters = _read_tgi(model, payload)
         reply = model.generate(request, cancelled)
-        text = reply.text + reply.stop_sequence
-        answer: dict[str, Any] = {
-            "generated_text": prompt + text if read(parameters, "return_full_text", bool, False) else text
-        }
+        answer: dict[str, Any] = {"generated_text": _full_text(request, parameters, reply)}
         if read(parameters, "details", bool, False):
-            answer["details"] = {
-                "finish_reason": reply.finish_reason,
-                "generated_tokens": reply.new_tokens,
-                "seed": request.seed if request.temperature > 0 else None,
-                "prefill": [],
-                "tokens": [],
-                "prompt_tokens": reply.prompt_tokens,
-            }
+            details = _details(request, reply)
+            answer["details"] = details | {"prefill": [], "tokens": [], "prompt_tokens": reply.prompt_tokens}
         return [answer]
+
+    return handle
+
+
+def tgi_stream(model: TextModel) -> StreamHandler:
+    """The same with `stream`: an event a piece, the last one with the whole text.
+
+    Pieces have no token number and no probability: the runtime does not say.
+    """
+
+    def handle(payload: Mapping[str, Any], cancelled: Cancelled, emit: Callable[[bytes], None]) -> None:
+        request, parameters = _read_tgi(model, payload)
+        index = 0
+
+        def tell(text: str, *, special: bool = False, **last: Any) -> None:
+            nonlocal index
+            index += 1
+            token = {"id": 0, "text": text, "logprob": None, "special": special}
+            emit(event("tgi", {"index": index, "token": token, "generated_text": None, "details": None} | last))
+
+        reply = model.generate(request, cancelled, tell)
+        details = _details(request, reply) | {"input_length": reply.prompt_tokens}
+        tell(
+            reply.stop_sequence,
+            special=not reply.stop_sequence,
+            generated_text=_full_text(request, parameters, reply),
+            details=details if read(parameters, "details", bool, False) else None,
+        )
 
     return handle
 
@@ -63,25 +76,80 @@ def openai_chat(model: TextModel, name: str) -> Handler:
     """
 
     def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> dict[str, Any]:
-        if read(payload, "stream", bool, False) or read(payload, "n", int, 1) != 1:
-            raise Refused(400, "`stream` and `n` other than 1 are not supported by this server")
-        prompt = model.render(_messages(payload))
-        room = model.context_tokens - model.count_tokens(prompt)
-        wanted = read(payload, "max_completion_tokens", int, read(payload, "max_tokens", int, max(room, 1)))
-        stop = payload.get("stop")
-        request = GenerationRequest(
-            prompt=prompt,
-            max_new_tokens=_positive(wanted, "max_tokens"),
-            temperature=_at_least_zero(read(payload, "temperature", float, 1.0), "temperature"),
-            top_p=_share(read(payload, "top_p", float, 1.0), "top_p", closed=True),
-            seed=read(payload, "seed", int, -1) if payload.get("seed") is not None else None,
-            stop=read_strings({"stop": [stop] if isinstance(stop, str) else stop}, "stop"),
-            schema=_response_schema(read(payload, "response_format", dict, {})),
-        )
-        _check_room(model, request, status=400)
-        return _completion(model.generate(request, cancelled), name)
+        return _completion(model.generate(_read_chat(model, payload), cancelled), name)
 
     return handle
+
+
+def openai_chat_stream(model: TextModel, name: str) -> StreamHandler:
+    """The same with `stream`: a chunk a piece; `stream_options.include_usage` adds one with the counts."""
+
+    def handle(payload: Mapping[str, Any], cancelled: Cancelled, emit: Callable[[bytes], None]) -> None:
+        request = _read_chat(model, payload)
+        with_usage = read(read(payload, "stream_options", dict, {}), "include_usage", bool, False)
+        common = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": name,
+        }
+
+        def tell(text: str, **delta: str) -> None:
+            choice = {"index": 0, "delta": {"content": text} | delta, "logprobs": None, "finish_reason": None}
+            emit(event("openai-chat", common | {"choices": [choice]}))
+
+        tell("", role="assistant")
+        reply = model.generate(request, cancelled, tell)
+        end = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": _finish(reply)}
+        emit(event("openai-chat", common | {"choices": [end]}))
+        if with_usage:
+            emit(event("openai-chat", common | {"choices": [], "usage": _usage(reply)}))
+        emit(DONE)
+
+    return handle
+
+
+def _read_tgi(model: TextModel, payload: Mapping[str, Any]) -> tuple[GenerationRequest, Mapping[str, Any]]:
+    prompt = read(payload, "inputs", str, "")
+    if not prompt:
+        raise Refused(400, "Input validation error: `inputs` cannot be empty")
+    parameters: dict[str, Any] = read(payload, "parameters", dict, {})
+    request = _tgi_request(prompt, parameters)
+    _check_room(model, request)
+    return request, parameters
+
+
+def _full_text(request: GenerationRequest, parameters: Mapping[str, Any], reply: GenerationReply) -> str:
+    before = request.prompt if read(parameters, "return_full_text", bool, False) else ""
+    return before + reply.text + reply.stop_sequence
+
+
+def _details(request: GenerationRequest, reply: GenerationReply) -> dict[str, Any]:
+    return {
+        "finish_reason": reply.finish_reason,
+        "generated_tokens": reply.new_tokens,
+        "seed": request.seed if request.temperature > 0 else None,
+    }
+
+
+def _read_chat(model: TextModel, payload: Mapping[str, Any]) -> GenerationRequest:
+    if read(payload, "n", int, 1) != 1:
+        raise Refused(400, "`n` other than 1 is not supported by this server")
+    prompt = model.render(_messages(payload))
+    room = model.context_tokens - model.count_tokens(prompt)
+    wanted = read(payload, "max_completion_tokens", int, read(payload, "max_tokens", int, max(room, 1)))
+    stop = payload.get("stop")
+    request = GenerationRequest(
+        prompt=prompt,
+        max_new_tokens=_positive(wanted, "max_tokens"),
+        temperature=_at_least_zero(read(payload, "temperature", float, 1.0), "temperature"),
+        top_p=_share(read(payload, "top_p", float, 1.0), "top_p", closed=True),
+        seed=read(payload, "seed", int, -1) if payload.get("seed") is not None else None,
+        stop=read_strings({"stop": [stop] if isinstance(stop, str) else stop}, "stop"),
+        schema=_response_schema(read(payload, "response_format", dict, {})),
+    )
+    _check_room(model, request, status=400)
+    return request
 
 
 def _tgi_request(prompt: str, parameters: Mapping[str, Any]) -> GenerationRequest:
@@ -200,14 +268,22 @@ def _completion(reply: GenerationReply, name: str) -> dict[str, Any]:
                 "index": 0,
                 "message": {"role": "assistant", "content": reply.text},
                 "logprobs": None,
-                "finish_reason": "length" if reply.finish_reason == "length" else "stop",
+                "finish_reason": _finish(reply),
             }
         ],
-        "usage": {
-            "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": reply.new_tokens,
-            "total_tokens": reply.prompt_tokens + reply.new_tokens,
-        },
+        "usage": _usage(reply),
+    }
+
+
+def _finish(reply: GenerationReply) -> str:
+    return "length" if reply.finish_reason == "length" else "stop"
+
+
+def _usage(reply: GenerationReply) -> dict[str, int]:
+    return {
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.new_tokens,
+        "total_tokens": reply.prompt_tokens + reply.new_tokens,
     }
 
 

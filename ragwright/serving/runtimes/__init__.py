@@ -18,6 +18,13 @@ Vectors = npt.NDArray[np.float32]
 Cancelled = Callable[[], bool]
 """Whether nobody waits for the reply any more."""
 
+Tell = Callable[[str], None]
+"""Takes the next piece of a reply."""
+
+
+def untold(piece: str) -> None:
+    """Wait for the whole reply."""
+
 
 @dataclass(frozen=True)
 class TokenizedText:
@@ -87,8 +94,10 @@ class TextModel(Protocol):
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The prompt for a conversation, by the model's own chat template."""
 
-    def generate(self, request: GenerationRequest, cancelled: Cancelled) -> GenerationReply:
+    def generate(self, request: GenerationRequest, cancelled: Cancelled, tell: Tell = untold) -> GenerationReply:
         """Continue a prompt; ends early, with whatever it has, once `cancelled` says so.
+
+        `tell` gets the text of the reply in pieces, as they are written; no piece holds a part of a stop sequence.
 
         Raises:
             Refused: The schema cannot be kept.

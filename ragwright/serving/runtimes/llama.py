@@ -14,7 +14,7 @@ import httpx
 from ragwright.errors import ModelError
 from ragwright.models import ModelInfo
 from ragwright.serving.refusal import Refused
-from ragwright.serving.runtimes import Cancelled, GenerationReply, GenerationRequest
+from ragwright.serving.runtimes import Cancelled, GenerationReply, GenerationRequest, Tell, untold
 
 _FINISH = {"eos": "eos_token", "word": "stop_sequence", "limit": "length"}
 
@@ -70,7 +70,7 @@ class LlamaModel:
         """By the chat template inside the GGUF file."""
         return str(self._ask("/apply-template", {"messages": list(messages)})["prompt"])
 
-    def generate(self, request: GenerationRequest, cancelled: Cancelled) -> GenerationReply:
+    def generate(self, request: GenerationRequest, cancelled: Cancelled, tell: Tell = untold) -> GenerationReply:
         """Continue a prompt, watching after every token whether somebody still waits."""
         pieces: list[str] = []
         last: dict[str, Any] = {}
@@ -78,8 +78,9 @@ class LlamaModel:
         def take(piece: dict[str, Any]) -> bool:
             nonlocal last
             last = piece
-            if "choices" in piece:
-                pieces.append(piece["choices"][0]["text"])
+            if "choices" in piece and (text := piece["choices"][0]["text"]):
+                pieces.append(text)
+                tell(text)
             return cancelled()
 
         self._server.handle_completions(_payload(request, self.context_tokens), take)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ragwright.models import ModelInfo
-from ragwright.serving.runtimes import Cancelled, GenerationReply, GenerationRequest
+from ragwright.serving.runtimes import Cancelled, GenerationReply, GenerationRequest, Tell, untold
 
 _PIECE = re.compile(r"\s*\S+|\s+$")
 _SLEEP = re.compile(r"\{\{sleep ([0-9.]+)\}\}")
@@ -37,7 +37,7 @@ class ScriptedModel:
         turns = (f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in messages)
         return "".join(turns) + "<|im_start|>assistant\n"
 
-    def generate(self, request: GenerationRequest, cancelled: Cancelled) -> GenerationReply:
+    def generate(self, request: GenerationRequest, cancelled: Cancelled, tell: Tell = untold) -> GenerationReply:
         """Follow the rules."""
         for seconds in _SLEEP.findall(request.prompt):
             end = time.monotonic() + float(seconds)
@@ -49,6 +49,8 @@ class ScriptedModel:
         pieces = _PIECE.findall(script[:at])
         kept = pieces[: request.max_new_tokens]
         cut = len(pieces) > len(kept)
+        for piece in kept:
+            tell(piece)
         return GenerationReply(
             text="".join(kept),
             finish_reason="length" if cut else "stop_sequence" if stop else "eos_token",

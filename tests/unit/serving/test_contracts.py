@@ -27,6 +27,16 @@ def ask(contract: Contract, payload: dict[str, Any]) -> Any:
     return json.loads(json.dumps(service.handle(payload, lambda: False)))
 
 
+def streamed(contract: Contract, payload: dict[str, Any]) -> list[str]:
+    """The data of the events that the same payload gives in pieces."""
+    service = open_service(contract, get_model("scripted"), cache=Path("unused"))
+    assert service.streams(payload)
+    assert service.stream is not None
+    sent: list[bytes] = []
+    service.stream(payload, lambda: False, sent.append)
+    return [line.removeprefix("data:").strip() for line in b"".join(sent).decode().split("\n\n") if line]
+
+
 def refused(contract: Contract, payload: dict[str, Any]) -> Refused:
     with pytest.raises(Refused) as caught:
         ask(contract, payload)
@@ -144,7 +154,6 @@ def test_tgi_says_why_it_stopped_and_keeps_the_stop_sequence(
         ({"inputs": "a", "parameters": {"stop": ["a"] * 5}}, 422, "up to 4 stop sequences. Given: 5"),
         ({"inputs": "a", "parameters": {"stop": "a"}}, 400, "`stop` must be a list"),
         ({"inputs": "a", "parameters": {"stop": [1]}}, 400, "`stop[0]` must be a string"),
-        ({"inputs": "a", "stream": True}, 400, "`stream`"),
         ({"inputs": "a " * 2000}, 422, "must be <= 2048. Given: 2001 `inputs` tokens and 100 `max_new_tokens`"),
         (
             {"inputs": "a", "parameters": {"grammar": {"type": "regex", "value": "x"}}},
@@ -175,6 +184,46 @@ def test_a_schema_binds_the_reply_under_both_contracts() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "n", "schema": SCHEMA}}
     reply = ask("openai-chat", {"messages": [{"role": "user", "content": "x"}], "response_format": form})
     assert json.loads(reply["choices"][0]["message"]["content"]) == {"type": "a"}
+
+
+def test_a_tgi_stream_has_an_event_a_piece_and_the_whole_text_in_the_last() -> None:
+    payload = {"inputs": "Say\none two three", "stream": True, "parameters": {"details": True, "stop": [" three"]}}
+    found = [json.loads(data) for data in streamed("tgi", payload)]
+    [whole] = ask("tgi", payload)
+    assert [item["token"]["text"] for item in found] == ["one", " two", " three"]
+    assert [item["generated_text"] for item in found] == [None, None, whole["generated_text"]]
+    last = found[-1]["details"]
+    assert (last["finish_reason"], last["generated_tokens"], last["input_length"]) == ("stop_sequence", 2, 4)
+    ended = [json.loads(data) for data in streamed("tgi", {"inputs": "one two", "stream": True})]
+    assert [item["token"]["special"] for item in ended] == [False, False, True]
+    assert ended[-1]["details"] is None
+
+
+def test_a_chat_stream_has_a_chunk_a_piece_why_it_ended_and_the_counts_on_request() -> None:
+    payload = {"messages": [{"role": "user", "content": "one two"}], "stream": True, "max_tokens": 1}
+    *chunks, done = streamed("openai-chat", payload | {"stream_options": {"include_usage": True}})
+    first, one, last, usage = map(json.loads, chunks)
+    assert done == "[DONE]"
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert one["choices"][0]["delta"] == {"content": "one"}
+    assert (last["choices"][0]["delta"], last["choices"][0]["finish_reason"]) == ({}, "length")
+    assert (usage["choices"], usage["usage"]["completion_tokens"]) == ([], 1)
+    assert len(streamed("openai-chat", payload)) == len(chunks)
+
+
+@pytest.mark.parametrize(
+    ("contract", "payload", "reason"),
+    [
+        ("tgi", {"inputs": "", "stream": True}, "`inputs` cannot be empty"),
+        ("openai-chat", {"messages": [], "stream": True}, "`messages` cannot be empty"),
+        ("tgi", {"inputs": "a", "stream": "yes"}, "`stream` must be true or false"),
+    ],
+)
+def test_a_stream_refuses_what_a_whole_reply_would_be_refused_for(
+    contract: Contract, payload: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(Refused, match=reason):
+        streamed(contract, payload)
 
 
 def test_chat_replies_to_the_last_turn_and_leaves_the_stop_sequence_out() -> None:

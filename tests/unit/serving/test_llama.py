@@ -87,6 +87,14 @@ def test_a_schema_that_cannot_be_kept_is_refused_rather_than_forgotten(model: Te
         model.generate(replace(REQUEST, schema=schema), never)
 
 
+def test_a_reply_is_told_in_pieces_of_which_none_holds_a_stop_sequence(model: TextModel) -> None:
+    stop = model.generate(REQUEST, never).text.split()[4]
+    pieces: list[str] = []
+    reply = model.generate(replace(REQUEST, stop=(stop,)), never, pieces.append)
+    assert "".join(pieces) == reply.text
+    assert len(pieces) > 2
+
+
 def test_it_stops_when_nobody_waits(model: TextModel) -> None:
     began = time.perf_counter()
     model.generate(replace(REQUEST, max_new_tokens=1500), lambda: time.perf_counter() - began > 0.3)
