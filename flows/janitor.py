@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows import run_names
+from flows.parameters import Index, Kept
 from ragwright.index.vacuum import Vacuumed
 from tasks.endpoints import reap_endpoints
 from tasks.index import vacuum_index
 from tasks.secrets import flow_settings
 
 
-@flow(name="janitor", flow_run_name="Clean up after index {index}")
-def janitor(index: str = "faq", keep: int | None = None) -> Vacuumed:
+@flow(name="janitor", flow_run_name=run_names.janitor)
+def janitor(index: Index = "faq", keep: Kept = 0) -> Vacuumed:
     """Remove lapsed endpoints, and what an index no longer needs.
 
     Args:
         index: Name of the index.
-        keep: Generations that can still be read, the live one among them; none: as the settings say.
+        keep: Generations that can still be read, the live one among them; 0: retention.generations of the settings.
     """
     settings = flow_settings(index=index)
     reap_endpoints(settings)

@@ -7,7 +7,7 @@ or a word (docs/decisions/0016). The API checks the same bounds before it makes 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -18,7 +18,6 @@ from pydantic import (
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     WrapValidator,
-    model_validator,
 )
 
 from ragwright.errors import ConfigurationError
@@ -49,12 +48,6 @@ class Changes(Group):
     resume: bool = Field(False, description="Go on with the rebuild that did not finish, rather than start another.")
     allow_mass_delete: bool = Field(False, description="Accept a source that lost more than half of its rows.")
     reason: str = Field("", max_length=1_000, description="Why, for the index's log.")
-
-    @model_validator(mode="after")
-    def _reasoned(self) -> Self:
-        if self.allow_mass_delete and not self.reason.strip():
-            raise ValueError("allow_mass_delete needs a reason for the log")
-        return self
 
 
 class Gate(Group):
@@ -130,13 +123,12 @@ def _clearly(value: object, validate: ValidatorFunctionWrapHandler, info: Valida
     except ValidationError as error:
         name = info.field_name or ""
         faults = [
-            f"{'.'.join([name, *map(str, fault['loc'])])}: {fault['msg']}{_shown(name, fault['input'])}"
+            f"{'.'.join([name, *map(str, fault['loc'])])}: "
+            f"{fault['msg'].removeprefix('Value error, ')}{_shown(name, fault['input'])}"
             for fault in error.errors(include_url=False)
         ]
         raise ConfigurationError(
-            f"a parameter is not valid: {'; '.join(faults)}",
-            place=f"parameter {name!r}",
-            hint="The run form of the deployment says what each takes.",
+            "; ".join(faults), place="parameter", hint="The deployment's form in the UI says what each takes."
         ) from None
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from prefect import flow
 from prefect.futures import wait
 from prefect.runtime import flow_run
 
-from ragwright.assembly import wanted_endpoints
+from flows import run_names
+from flows.parameters import Minutes
+from ragwright.assembly import in_service, wanted_endpoints
 from ragwright.endpoints import EndpointInfo, Lease
-from tasks.endpoints import deploy_endpoint, fetch_model_files, wait_in_service
+from ragwright.settings import Settings
+from tasks.endpoints import deploy_endpoint, fetch_model_files, stopped_afterwards, wait_in_service
 from tasks.secrets import flow_settings
 
 
-@flow(name="provision", flow_run_name="Provision endpoints for {minutes:g} minutes")
-def provision(minutes: float = 60, generator: bool = True) -> list[EndpointInfo]:
+@flow(name="provision", flow_run_name=run_names.provision)
+def provision(minutes: Minutes = 60, generator: bool = True) -> list[EndpointInfo]:
     """Start the embedding endpoint and the language model, and wait until both answer.
 
     Args:
@@ -29,6 +35,17 @@ def provision(minutes: float = 60, generator: bool = True) -> list[EndpointInfo]
     for future in deployed:
         future.result()
     return wait_in_service(settings, [spec.name for spec in specs])
+
+
+@contextmanager
+def embedder_in_service(settings: Settings) -> Iterator[None]:
+    """The embedding endpoint is up meanwhile; if this run had to start it, it goes away with the run."""
+    specs, minutes = wanted_endpoints(settings, generator=False), settings.endpoints.ask_lease_minutes
+    with (
+        stopped_afterwards(settings),
+        in_service(settings, specs, minutes=minutes, run_id=flow_run.root_flow_run_id or ""),
+    ):
+        yield
 
 
 if __name__ == "__main__":

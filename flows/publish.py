@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows import run_names
+from flows.parameters import Generation, GivenReason, Index
 from tasks.release import publish_blocked
 from tasks.secrets import flow_settings
 
 
-@flow(name="publish", flow_run_name="Publish generation {generation} of index {index} by hand")
-def publish(generation: int, reason: str, index: str = "faq") -> int:
+@flow(name="publish", flow_run_name=run_names.publish)
+def publish(generation: Generation, reason: GivenReason, index: Index = "faq") -> int:
     """Let readers see a generation that the gate blocked, after it was verified once more; returns its number.
 
     Args:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from prefect import flow, unmapped
 from prefect.runtime import flow_run
 
+from flows import run_names
+from flows.parameters import Changes, Checked, Gate, Index, Source
+from flows.provision import embedder_in_service
 from ragwright.gating import Gatekeeper
 from ragwright.index.attempt import ReindexRequest
 from ragwright.index.reindex import ReindexReport, concluding, writer_lease
 from ragwright.index.writing import Written
+from tasks.endpoints import stop_endpoints
 from tasks.index import (
     begin_generation,
     calibrate,
@@ -30,36 +33,28 @@ from tasks.reports import reported
 from tasks.secrets import flow_settings
 
 
-@flow(name="reindex", flow_run_name="Re-index {source}")
+@flow(name="reindex", flow_run_name=run_names.reindex, on_cancellation=[stop_endpoints], on_crashed=[stop_endpoints])
 def reindex(
-    source: str = "data/sagemaker_faq.csv",
-    index: str = "faq",
-    full: bool = False,
-    allow_mass_delete: bool = False,
-    reason: str = "",
-    questions: Path | None = None,
-    sample: int | None = None,
+    source: Source = "data/sagemaker_faq.csv",
+    index: Index = "faq",
+    changes: Checked[Changes] = Changes(),
+    gate: Checked[Gate] = Gate(),
 ) -> ReindexReport:
     """Bring an index to what its source says.
 
     Args:
         source: The FAQ: a path, s3:// or https:// (CSV, JSONL or Parquet).
         index: Name of the index.
-        full: Embed everything again, into a new space.
-        allow_mass_delete: Accept a source that lost more than half of its rows.
-        reason: Why, for the index's log.
-        questions: Question set (JSONL) that the new generation must pass; none: the settings' own.
-        sample: Ask only so many of them, drawn with a seed, kinds in proportion.
+        changes: How far this run may change the index.
+        gate: What the new generation must show before readers see it.
     """
     started = time.time()
-    settings = flow_settings(index=index)
+    settings = flow_settings(index=index, **gate.overrides)
     fixed = unmapped(settings)  # the tree would count as something to map over
     run_id = flow_run.id or ""
-    request = ReindexRequest(
-        source=source, full=full, allow_mass_delete=allow_mass_delete, reason=reason, run_id=run_id
-    )
-    keeper = Gatekeeper.of(settings, questions, sample=sample)
-    with reported(settings) as run, writer_lease(settings, run_id) as lease:
+    request = ReindexRequest(source=source, run_id=run_id, **changes.model_dump())
+    keeper = Gatekeeper.of(settings, gate.path, sample=gate.sample or None)
+    with reported(settings) as run, embedder_in_service(settings), writer_lease(settings, run_id) as lease:
         generation = run.generation = begin_generation(settings, request, lease.epoch)
         with concluding(settings, generation):
             staged = validate_source(settings, request, generation)

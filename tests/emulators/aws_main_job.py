@@ -112,7 +112,7 @@ class MainJob:
 
     def start(self, flows: WarmFlows, **parameters: Any) -> FlowRun:
         """A run of the flow over the FAQ on S3, in a process of its own."""
-        given = {"source": f"s3://{BUCKET}/faq.csv", "questions": str(self.questions), **parameters}
+        given = {"source": f"s3://{BUCKET}/faq.csv", "questions": {"file": str(self.questions)}, **parameters}
         return flows.start(self.environment, self.folder, **given)
 
     def once(self, run: FlowRun, happened: Callable[[], bool], seconds: float = 60) -> bool:

@@ -140,7 +140,7 @@ def test_killed_at_random_moments_what_is_left_goes_and_the_next_run_publishes(j
 
 
 def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, prefect_server: PrefectServer) -> None:
-    parameters = {"source": f"s3://{BUCKET}/faq.csv", "questions": str(job.questions)}
+    parameters = {"source": f"s3://{BUCKET}/faq.csv", "questions": {"file": str(job.questions)}}
     with get_client(sync_client=True) as client:
         deployment = client.create_deployment(
             client.create_flow(pipeline), "cancelled", entrypoint="flows.pipeline.pipeline", path="."

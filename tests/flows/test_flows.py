@@ -54,7 +54,7 @@ def test_the_main_job_runs_and_leaves_nothing_behind(home: Path, faq: str, tmp_p
         {"id": "2", "question": "What color is my desk?", "answerable": False},
     ]
     questions.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    report = pipeline(source=faq, index="main-job", questions=questions)
+    report = pipeline(source=faq, index="main-job", questions={"file": str(questions)})
     assert report.reindex.ledger.added == report.reindex.ledger.source_rows == 12
     assert report.evaluation is not None
     assert report.evaluation.aggregate["questions"] == 2
@@ -77,7 +77,7 @@ def test_endpoints_go_away_when_the_run_fails(home: Path, tmp_path: Path, text: 
     bad = tmp_path / "bad.csv"
     bad.write_text(text, encoding="utf-8")
     with pytest.raises(error):
-        pipeline(source=str(bad), questions=None)
+        pipeline(source=str(bad), questions={"evaluate": False})
     assert servers(home) == []
     with open_catalog(load_settings()) as catalog:
         assert catalog.head().live == 0
@@ -142,7 +142,7 @@ def test_teardown_says_what_it_would_do_and_touches_no_other_owner(home: Path) -
 def test_a_run_leaves_endpoints_alone_that_ran_before_it(home: Path, faq: str) -> None:
     provision(minutes=5)
     before = servers(home)
-    pipeline(source=faq, questions=None)
+    pipeline(source=faq, questions={"evaluate": False})
     assert servers(home) == before != []
     assert teardown(dry_run=False) == ["test-embedder"]
 

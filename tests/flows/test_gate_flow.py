@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.evaluation import evaluation
+from flows.parameters import Asked, AskedAround, Gate
 from flows.pipeline import pipeline
 from flows.publish import publish
 from flows.reindex import reindex
@@ -52,18 +53,18 @@ def questions(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def test_a_blocked_candidate_is_told_and_can_be_published_by_name(questions: Path, tmp_path: Path) -> None:
     faq = tmp_path / "faq.csv"
-    first = pipeline(index="gated", source=write(faq, ROWS), questions=questions)
+    first = pipeline(index="gated", source=write(faq, ROWS), questions=AskedAround(file=str(questions)))
     assert first.reindex.gate.verdict == "passed"
     assert first.evaluation is not None
     assert first.evaluation.generation == 1
     assert "Gate of generation 1: passed" in newest_artifact("gated-gate")
 
     with pytest.raises(GateBlocked, match="12 of 40 questions ask about rows that the source no longer has"):
-        pipeline(index="gated", source=write(faq, ROWS[:28]), questions=questions)
+        pipeline(index="gated", source=write(faq, ROWS[:28]), questions=AskedAround(file=str(questions)))
     told = newest_artifact("gated-gate")
     assert "Gate of generation 2: blocked" in told
     assert "Questions that changed (12 worse, 0 better)" in told
-    assert evaluation(index="gated", questions=questions, generation=2, again=False).generation == 2
+    assert evaluation(index="gated", generation=2, questions=Asked(file=str(questions), again=False)).generation == 2
 
     with pytest.raises(CatalogError, match="generation 1 cannot be published"):
         publish(index="gated", generation=1, reason="It is meant.")
@@ -76,6 +77,6 @@ def test_a_blocked_candidate_is_told_and_can_be_published_by_name(questions: Pat
 def test_a_bad_question_set_is_found_out_before_anything_is_done(questions: Path, tmp_path: Path) -> None:
     questions.write_text("not JSON\n", encoding="utf-8")
     with pytest.raises(SourceError):
-        reindex(source=write(tmp_path / "faq.csv", ROWS), questions=questions)
+        reindex(source=write(tmp_path / "faq.csv", ROWS), gate=Gate(questions=str(questions)))
     with open_catalog(load_settings()) as catalog:
         assert catalog.attempts() == []
