@@ -175,6 +175,11 @@ def is_missing(error: RagwrightError) -> bool:
     )
 
 
+def is_denied(error: RagwrightError) -> bool:
+    """Whether AWS says that the caller may not; it says so, too, of what is gone and had the tag that allowed it."""
+    return code_of(error) in _DENIED
+
+
 def is_taken(error: RagwrightError) -> bool:
     """Whether AWS says that the name exists already."""
     return code_of(error) in ("ConflictException", "ResourceInUse") or (

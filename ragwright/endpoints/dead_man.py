@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ragwright.endpoints.aws import Aws, is_missing, is_taken
-from ragwright.errors import ConfigurationError, RagwrightError, Unavailable
+from ragwright.endpoints.aws import Aws, is_in_progress, is_missing, is_taken
+from ragwright.errors import ConfigurationError, RagwrightError, TransientError, Unavailable
 from ragwright.settings import SageMakerSettings
 
 TARGET = "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
 # A schedule in the past is refused; this much is allowed for a clock that is behind and for the way there.
 SOONEST = timedelta(seconds=5)
+# SageMaker refuses to delete an endpoint while it starts: a switch that fired then would have fired for nothing.
+START_MARGIN = timedelta(minutes=10)
 # Others may create, fire or remove the same schedule and its group at the same time, but not for ever.
 _ROUNDS = 4
 
@@ -73,7 +75,7 @@ class DeadManSwitch:
                 self._aws.call("scheduler", "update_schedule", **schedule)
             except RagwrightError as error:
                 last = error
-                if not is_missing(error):  # it fired or was removed since
+                if not (is_missing(error) or is_in_progress(error)):  # it fired, was removed or is being changed
                     raise
             else:
                 return
@@ -99,13 +101,21 @@ class DeadManSwitch:
 
     def disarm(self, endpoint: str) -> bool:
         """Remove the schedule of an endpoint; whether there was one."""
-        try:
-            self._aws.call("scheduler", "delete_schedule", Name=endpoint, GroupName=self._settings.scheduler_group)
-        except RagwrightError as error:
-            if is_missing(error):
-                return False
-            raise
-        return True
+        last: RagwrightError | None = None
+        for _ in range(_ROUNDS):
+            try:
+                self._aws.call("scheduler", "delete_schedule", Name=endpoint, GroupName=self._settings.scheduler_group)
+            except TransientError:
+                raise
+            except RagwrightError as error:
+                if is_missing(error) or not self.is_armed(endpoint):
+                    return False
+                if not is_in_progress(error):  # somebody changes it at this moment
+                    raise
+                last = error
+            else:
+                return True
+        raise Unavailable(f"the schedule of endpoint {endpoint!r} is still changing", place="AWS scheduler") from last
 
     def endpoints(self) -> Iterator[str]:
         """Names of all endpoints that have a schedule."""

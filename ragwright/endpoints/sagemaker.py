@@ -6,32 +6,23 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from ragwright.endpoints import Endpoint, EndpointInfo, EndpointSpec, EndpointStatus, Lease
 from ragwright.endpoints.aws import Aws, is_in_progress, is_missing, is_taken
-from ragwright.endpoints.dead_man import DeadManSwitch
-from ragwright.endpoints.sagemaker_plan import (
-    Plan,
-    Variant,
-    is_name,
-    lease_from,
-    lease_tags,
-    plan_for,
-    spec_from,
-)
-from ragwright.endpoints.sagemaker_resources import KINDS, Resources, Seen, is_no_capacity
-from ragwright.errors import ConfigurationError, EndpointError, GuardRefused, RagwrightError, TimedOut, Unavailable
+from ragwright.endpoints.dead_man import START_MARGIN, DeadManSwitch
+from ragwright.endpoints.sagemaker_plan import Plan, Variant, is_name, lease_tags, plan_for, spec_from
+from ragwright.endpoints.sagemaker_removal import Remover, foreign, is_over
+from ragwright.endpoints.sagemaker_resources import Gone, Resources, Seen, is_no_capacity
+from ragwright.errors import ConfigurationError, EndpointError, RagwrightError, TimedOut, Unavailable
 from ragwright.settings import Settings
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE_SECONDS = 30.0
-# SageMaker refuses to delete an endpoint while it starts: a switch that fired then would have fired for nothing.
-START_MARGIN = timedelta(minutes=10)
 
 
 class SageMakerHost:
@@ -53,6 +44,7 @@ class SageMakerHost:
         self._aws = aws or Aws(settings.sagemaker.region, retry=settings.retry)
         self._resources = Resources(self._aws, settings.sagemaker)
         self._switch = DeadManSwitch(self._aws, settings.sagemaker)
+        self._remover = Remover(self._resources, self._switch)
 
     def deploy(self, spec: EndpointSpec, lease: Lease) -> EndpointInfo:
         """Create an endpoint, keep the one that runs this spec, or update one that runs another."""
@@ -60,25 +52,26 @@ class SageMakerHost:
         lease_tags(lease)
         if lease.expires_at <= datetime.now(UTC):
             raise ConfigurationError(f"the lease of endpoint {spec.name!r} is over already: {lease.expires_at}")
-        for _ in self._looks(f"endpoint {spec.name!r} is still changing"):
+        for _ in self._resources.looks(f"endpoint {spec.name!r} is still changing"):
             seen = self._resources.look(spec.name)
             if seen is None:
                 if self._create(plan, lease, plan.variants):
                     break
             elif seen.tags is None:
-                raise _foreign(spec.name)
-            elif seen.status in (EndpointStatus.FAILED, EndpointStatus.DELETING) or _is_over(seen):
-                self._remove(seen)
+                raise foreign(spec.name)
+            elif seen.status in (EndpointStatus.FAILED, EndpointStatus.DELETING) or is_over(seen):
+                self._remover.remove(seen)
                 self._resources.sweep(seen.name)  # its model may carry a token that is no longer good
             elif seen.spec_tags.get("spec") == plan.digest:
-                self._prolong(seen, lease.expires_at)
-                if seen.missed_its_update:  # what it went back to is what is wanted now
-                    self._resources.say(seen.arn, {"config": seen.config})
-                break
+                with suppress(Gone):
+                    self._prolong(seen, lease.expires_at)
+                    if seen.missed_its_update:  # what it went back to is what is wanted now
+                        self._resources.say(seen.arn, {"config": seen.config})
+                    break
             elif not seen.is_settled:
                 continue
             elif seen.is_serverless != plan.is_serverless:  # the one thing that an update cannot change
-                self._remove(seen)
+                self._remover.remove(seen)
             elif self._update(seen, plan, lease, plan.variants):
                 break
         return self.describe(spec.name)
@@ -113,7 +106,7 @@ class SageMakerHost:
     def extend(self, name: str, until: datetime) -> EndpointInfo:
         """Move a lease's end to `until` if that is later; a lapsed lease stays lapsed (`EndpointError`)."""
         seen = self._known(name)
-        if _is_over(seen):
+        if is_over(seen):
             raise EndpointError(
                 f"the lease of endpoint {name!r} is over; it is about to be deleted",
                 hint="Deploy it again: `ragwright endpoints up`.",
@@ -127,43 +120,13 @@ class SageMakerHost:
             return False
         seen = self._resources.look(name)
         if seen is not None:
-            self._remove(seen)
-        self._clear(name)
+            self._remover.remove(seen)
+        self._remover.clear(name)
         return seen is not None
 
     def reap(self, now: datetime) -> Sequence[str]:
-        """Remove what is left of endpoints whose lease has lapsed at `now`, whoever owns them; their names.
-
-        Somebody's failure to go does not keep the others: its error is raised once they are gone.
-        """
-        seen_all = self._resources.look_at_all()
-        lapsed = {seen.name for seen in seen_all if _is_over(seen, now)}
-        alive = {seen.name for seen in seen_all} - lapsed
-        for kind in KINDS:
-            for _, tags in self._resources.litter(kind):
-                name = tags.get("endpoint", "")
-                if is_name(name) and name not in alive and _has_ended(tags, now):
-                    lapsed.add(name)
-        for name in self._switch.endpoints():
-            due = self._switch.due(name) if name not in alive | lapsed else None
-            if due is not None and due <= now:
-                lapsed.add(name)
-        failures: list[RagwrightError] = []
-        reaped = []
-        for name in sorted(lapsed):
-            try:
-                seen = self._resources.look(name)
-                if seen is not None and seen.tags is not None and not _is_over(seen, now):
-                    continue  # prolonged or deployed again since
-                if seen is not None and seen.tags is not None:
-                    self._remove(seen)
-                self._clear(name)
-                reaped.append(name)
-            except RagwrightError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return reaped
+        """Remove what is left of endpoints whose lease has lapsed at `now`, whoever owns them; their names."""
+        return self._remover.reap(now)
 
     def connect(self, name: str, *, timeout: float = 60) -> Endpoint:
         """Open the data plane of an endpoint in service."""
@@ -235,15 +198,13 @@ class SageMakerHost:
                 try:
                     self._resources.ensure_config(plan, variant, lease)
                     self._resources.mark(seen.arn, variant, lease)
-                    self._resources.call(
-                        "update_endpoint", EndpointName=seen.name, EndpointConfigName=variant.config_name
-                    )
+                    self._resources.change("update_endpoint", seen.name, EndpointConfigName=variant.config_name)
                 except RagwrightError as error:
                     if is_no_capacity(error):
                         log.warning("no room for endpoint %s on %s: %s", seen.name, variant.capacity, error)
                         refusals.append(f"{variant.capacity}: {error.what}")
                         continue
-                    if is_in_progress(error) or is_missing(error):
+                    if isinstance(error, Gone) or is_in_progress(error) or is_missing(error):
                         return False
                     raise
                 return True
@@ -252,8 +213,8 @@ class SageMakerHost:
     def _undo_creation(self, name: str, attempt: str) -> None:
         seen = self._resources.look(name)
         if seen is not None and (seen.tags or {}).get("attempt") == attempt:
-            self._remove(seen)
-        self._clear(name)
+            self._remover.remove(seen)
+        self._remover.clear(name)
 
     def _undo_update(self, seen: Seen) -> None:
         now = self._resources.look(seen.name)
@@ -285,37 +246,8 @@ class SageMakerHost:
         if seen.missed_its_update:
             self._update(seen, plan, lease, rest)
         else:
-            self._remove(seen)
+            self._remover.remove(seen)
             self._create(plan, lease, rest)
-
-    def _remove(self, seen: Seen) -> None:
-        """Delete an endpoint and return when it is gone; waits while SageMaker refuses, since it starts or changes."""
-        if seen.tags is None:
-            raise _foreign(seen.name)
-        for _ in self._looks(f"endpoint {seen.name!r} is not gone"):
-            described = self._resources.describe(seen.name)
-            if described is None or described["CreationTime"] != seen.created_at:
-                return
-            if described["EndpointStatus"] == "Deleting":
-                continue
-            try:
-                self._resources.call("delete_endpoint", EndpointName=seen.name)
-            except RagwrightError as error:
-                if not (is_missing(error) or is_in_progress(error)):
-                    raise
-
-    def _clear(self, name: str) -> None:
-        """Remove what an endpoint that is not there left: configurations, models, and at last the switch."""
-        self._resources.sweep(name)
-        there = self._resources.look(name)
-        if there is not None and there.tags is not None:
-            return
-        # Somebody else's endpoint by this name must not be deleted by our switch.
-        if self._switch.disarm(name):
-            # One that was created meanwhile believes its switch to be armed.
-            seen = self._resources.look(name)
-            if seen is not None and seen.lease is not None:
-                self._switch.arm(name, seen.lease.expires_at + START_MARGIN)
 
     def _arm(self, name: str, plan: Plan, lease: Lease) -> None:
         started = datetime.now(UTC) + timedelta(seconds=plan.preset.startup_seconds) + START_MARGIN
@@ -345,18 +277,6 @@ class SageMakerHost:
             return None
         return self._known(name) if seen is None or seen.tags is None else seen
 
-    def _looks(self, complaint: str) -> Iterator[None]:
-        """One turn a look, with growing waits in between, until it takes too long."""
-        limit = self._settings.sagemaker.settle_seconds
-        deadline = time.monotonic() + limit
-        pause = min(1.0, self._settings.sagemaker.poll_seconds)
-        while True:
-            yield
-            if time.monotonic() > deadline:
-                raise TimedOut(f"{complaint} after {limit:g} s", hint="Try again; its lease ends it in any case.")
-            time.sleep(pause)
-            pause = min(pause * 1.5, self._settings.sagemaker.poll_seconds * 3)
-
     @contextmanager
     def _undone(self, undo: Callable[[], object]) -> Iterator[None]:
         """Undo what the block did if it fails; the block's own error is the one to tell."""
@@ -382,23 +302,6 @@ class SageMakerHost:
         region = self._aws.region
         group = f"$252Faws$252Fsagemaker$252FEndpoints$252F{name}"  # the console escapes twice, with $ for %
         return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{group}"
-
-
-def _is_over(seen: Seen, now: datetime | None = None) -> bool:
-    """Whether the lease of an endpoint has ended; one that cannot be read has."""
-    return seen.lease is None or seen.lease.expires_at <= (now or datetime.now(UTC))
-
-
-def _has_ended(tags: dict[str, str], now: datetime) -> bool:
-    lease = lease_from(tags)
-    return lease is None or lease.expires_at <= now
-
-
-def _foreign(name: str) -> GuardRefused:
-    return GuardRefused(
-        f"endpoint {name!r} is not ragwright's: it has none of its tags",
-        hint="Choose another name, or delete it by hand.",
-    )
 
 
 def _no_room(name: str, refusals: Sequence[str]) -> EndpointError:

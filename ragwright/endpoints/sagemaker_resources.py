@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ragwright.endpoints import EndpointInfo, EndpointStatus, Lease
-from ragwright.endpoints.aws import Aws, code_of, is_missing, is_taken
+from ragwright.endpoints.aws import Aws, code_of, is_denied, is_in_progress, is_missing, is_taken
 from ragwright.endpoints.sagemaker_plan import (
     NAME_PREFIX,
     SERVERLESS,
@@ -23,7 +25,7 @@ from ragwright.endpoints.sagemaker_plan import (
     stem,
     to_aws,
 )
-from ragwright.errors import RagwrightError, RequestRejected
+from ragwright.errors import EndpointError, RagwrightError, RequestRejected, TimedOut, TransientError
 from ragwright.settings import SageMakerSettings
 
 _STATUS = {
@@ -42,6 +44,20 @@ _LISTS: dict[Kind, tuple[str, str, str, str]] = {
     "endpoint_config": ("list_endpoint_configs", "EndpointConfigs", "EndpointConfigName", "EndpointConfigArn"),
     "model": ("list_models", "Models", "ModelName", "ModelArn"),
 }
+
+
+class Gone(EndpointError):
+    """The endpoint that was to be changed is not there any more."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A model or configuration of ours."""
+
+    kind: Kind
+    name: str
+    arn: str
+    tags: dict[str, str]
 
 
 def is_no_capacity(said: RagwrightError | str) -> bool:
@@ -128,6 +144,31 @@ class Resources:
         """Call an operation of SageMaker."""
         return self._aws.call("sagemaker", operation, **parameters)
 
+    def change(self, operation: str, name: str, **parameters: Any) -> Any:
+        """Call an operation that changes an endpoint of ours.
+
+        Raises:
+            Gone: Somebody has removed it. AWS may call that a missing permission, for the permission rests on a tag.
+        """
+        with self._still_there(name):
+            return self.call(operation, EndpointName=name, **parameters)
+
+    def looks(self, complaint: str) -> Iterator[None]:
+        """One turn a look, with growing waits in between, until it takes too long.
+
+        Raises:
+            TimedOut: It did; the message begins with the complaint.
+        """
+        limit = self._settings.settle_seconds
+        deadline = time.monotonic() + limit
+        pause = min(1.0, self._settings.poll_seconds)
+        while True:
+            yield
+            if time.monotonic() > deadline:
+                raise TimedOut(f"{complaint} after {limit:g} s", hint="Try again; its lease ends it in any case.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, self._settings.poll_seconds * 3)
+
     def describe(self, name: str) -> dict[str, Any] | None:
         """SageMaker's description of an endpoint; None if there is none."""
         try:
@@ -203,7 +244,8 @@ class Resources:
 
     def say(self, arn: str, tags: Tags) -> None:
         """Put tags on an endpoint, in place of those of the same names."""
-        self.call("add_tags", ResourceArn=arn, Tags=to_aws(tags))
+        with self._still_there(arn.rpartition("/")[2]):
+            self.call("add_tags", ResourceArn=arn, Tags=to_aws(tags))
 
     def endpoint_tags(self, variant: Variant, lease: Lease, attempt: str) -> list[dict[str, str]]:
         """Tags of a new endpoint that is to run a variant; `attempt` tells whose creation made it."""
@@ -215,24 +257,35 @@ class Resources:
         configs = self._used_configs(name)
         models = {model for config in configs for model in self._models_of(config)}
         for kind in KINDS:
-            for resource, tags in self.litter(kind, stem(name)):
-                if tags.get("endpoint") == name and resource not in configs | models:
-                    self.remove(kind, resource)
+            for left in self.litter(kind, stem(name)):
+                if left.tags.get("endpoint") == name and left.name not in configs | models:
+                    self.remove(left)
 
-    def litter(self, kind: Kind, beginning: str = NAME_PREFIX) -> Iterator[tuple[str, dict[str, str]]]:
-        """Names and tags of all models or configurations that are ours."""
+    def litter(self, kind: Kind, beginning: str = NAME_PREFIX) -> Iterator[Left]:
+        """All models or configurations that are ours."""
         operation, key, name, arn = _LISTS[kind]
         for item in self._aws.pages("sagemaker", operation, key, NameContains=beginning, MaxResults=100):
             if item[name].startswith(beginning) and (tags := self._tags_if_there(item[arn])) is not None:
-                yield item[name], tags
+                yield Left(kind, item[name], item[arn], tags)
 
-    def remove(self, kind: Kind, name: str) -> None:
-        """Delete a model or configuration; one that is gone is fine."""
-        try:
-            self.call(f"delete_{kind}", **{_LISTS[kind][2]: name})
-        except RagwrightError as error:
-            if not is_missing(error):
+    def remove(self, left: Left) -> None:
+        """Delete a model or configuration; one that is gone is fine, whatever AWS says to whom comes second."""
+        refused: RagwrightError | None = None
+        for _ in self.looks(f"{left.kind} {left.name!r} is not gone"):
+            if refused is not None and self._tags_if_there(left.arn) is None:
+                return
+            if refused is not None and not is_in_progress(refused):
+                raise refused
+            try:
+                self.call(f"delete_{left.kind}", **{_LISTS[left.kind][2]: left.name})
+            except TransientError:
                 raise
+            except RagwrightError as error:
+                if is_missing(error):
+                    return
+                refused = error
+            else:
+                return
 
     @property
     def _token(self) -> str:
@@ -247,6 +300,17 @@ class Resources:
                 return
             if self._token and self._token in error.what:  # AWS quotes what it finds wrong; the cause does so too
                 raise RequestRejected(error.what.replace(self._token, "***"), place=error.place) from None
+            raise
+
+    @contextmanager
+    def _still_there(self, name: str) -> Iterator[None]:
+        """Tell a refusal to change an endpoint from its absence."""
+        try:
+            yield
+        except RagwrightError as error:
+            if is_missing(error) or (is_denied(error) and self.describe(name) is None):
+                hint = "Somebody has removed it; deploy it again."
+                raise Gone(f"endpoint {name!r} is gone", place=error.place, hint=hint) from error
             raise
 
     def _used_configs(self, name: str) -> set[str]:

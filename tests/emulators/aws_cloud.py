@@ -36,6 +36,7 @@ import boto3
 from botocore.config import Config
 from emulators.aws_account import CALLER, Account
 from emulators.aws_calls import ACCOUNT, AwsError, Call, error_response, read_call
+from emulators.aws_conditions import context_of
 from emulators.aws_containers import Models
 from emulators.aws_runtime import Runtime
 from emulators.aws_sagemaker import ControlPlane
@@ -111,7 +112,7 @@ class AwsCloud:
         self._plane = ControlPlane(self.switches, self.now, models=models, cache=cache, folder=self._folder)
         self._runtime = Runtime(self.switches, self._plane.container)
         self._account = Account(self.switches, self.permissions)
-        self._scheduler = Scheduler(self.now, self._execute)
+        self._scheduler = Scheduler(self.switches, self.now, self._execute)
         self._server: BaseWSGIServer | None = None
         self._ended = threading.Event()
         self._lock = threading.Lock()
@@ -271,7 +272,7 @@ class AwsCloud:
             throttle = self._throttles.get(f"{call.service}:{call.action}")
             throttled = throttle is not None and throttle.refuses()
         for service, action, resource in call.needs:
-            if not self.permissions.allows(service, action, resource):
+            if not self.permissions.allows(service, action, resource, context_of(call, service, action, resource)):
                 raise AwsError(
                     "AccessDenied" if call.service == "s3" or call.protocol == "query" else "AccessDeniedException",
                     f"User: {CALLER} is not authorized to perform: {service}:{action} on resource: {resource} because "

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from emulators.aws_calls import ACCOUNT, AwsError, Call, refuse
 from emulators.aws_shapes import check_shape
+from emulators.aws_switches import Switches
 from moto.scheduler.models import Schedule, scheduler_backends
 from werkzeug.wrappers import Response
 
@@ -39,9 +40,9 @@ class Fired:
 class Scheduler:
     """Checks what moto does not, and calls the targets of schedules that are due."""
 
-    def __init__(self, now: Callable[[], float], execute: Callable[[Call], Response]) -> None:
+    def __init__(self, switches: Switches, now: Callable[[], float], execute: Callable[[Call], Response]) -> None:
         self.fired: list[Fired] = []
-        self._now, self._execute = now, execute
+        self._switches, self._now, self._execute = switches, now, execute
         self._done: set[tuple[str, float, str]] = set()
         self._lock = threading.RLock()
 
@@ -50,6 +51,11 @@ class Scheduler:
         check_shape("scheduler", call.action, call.body)
         with self._lock:
             _check_group(call)
+            if call.action in ("UpdateSchedule", "DeleteSchedule") and self._switches.conflicts > 0:
+                self._switches.conflicts -= 1
+                raise AwsError(
+                    "ConflictException", "Updating or deleting the resource can cause an inconsistent state", 409
+                )
             if call.action in ("CreateSchedule", "UpdateSchedule"):
                 _check_expression(call.body)
             response = forward()

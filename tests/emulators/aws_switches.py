@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+from emulators.aws_conditions import hold
+
 NoCapacity = Literal["at create", "while starting"]
 
 
@@ -24,6 +26,7 @@ class Switches:
         invoke_seconds: How long a container may take to answer.
         model_delay: Seconds that every answer takes longer.
         most_at_once: Invocations at once, before the others are throttled; None: any number.
+        conflicts: Changes to schedules that are refused because another one is going on.
         replies: (status, body) that containers give before they answer properly again, one an invocation.
     """
 
@@ -35,6 +38,7 @@ class Switches:
     invoke_seconds: float = 60
     model_delay: float = 0
     most_at_once: int | None = None
+    conflicts: int = 0
     replies: deque[tuple[int, bytes]] = field(default_factory=deque)
 
 
@@ -45,8 +49,8 @@ class Permissions:
     denied: set[str] = field(default_factory=set)
     policies: list[Mapping[str, Any]] | None = None
 
-    def allows(self, service: str, action: str, resource: str) -> bool:
-        """Whether the caller may. Conditions of a policy are not looked at."""
+    def allows(self, service: str, action: str, resource: str, context: Mapping[str, str] | None = None) -> bool:
+        """Whether the caller may; without a context, whether it might under the right conditions."""
         name = f"{service}:{action}"
         if any(_like(name, pattern) for pattern in self.denied):
             return False
@@ -58,6 +62,7 @@ class Permissions:
             for statement in _several(policy["Statement"])
             if any(_like(name, pattern) for pattern in _several(statement["Action"]))
             and any(resource == "*" or fnmatchcase(resource, pattern) for pattern in _several(statement["Resource"]))
+            and (context is None or hold(statement.get("Condition", {}), context))
         ]
         return "Allow" in said and "Deny" not in said
 

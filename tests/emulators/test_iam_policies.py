@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from emulators.aws_cloud import AwsCloud
-from moto.sagemaker.models import sagemaker_backends
+from emulators.aws_conditions import context_of, hold
 
 from ragwright.endpoints import EndpointSpec, Lease
 from ragwright.endpoints.dead_man import TARGET
@@ -51,7 +51,7 @@ class Asked:
 
 
 class WatchedCloud(AwsCloud):
-    """Notes what conditions of a policy would see, which the cloud itself does not look at."""
+    """Notes every permission that was needed, with what conditions of a policy can see."""
 
     def __init__(self) -> None:
         super().__init__(models="hashing")
@@ -62,12 +62,7 @@ class WatchedCloud(AwsCloud):
             # Several at once: their keys are in the body, and AWS asks for the permission on each.
             call = replace(call, resource=PLACE.s3(f"{PLACE.catalog}/several"))
         for service, action, resource in self._needs(call):
-            context = {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in call.body.get("Tags") or ()}
-            context |= {f"aws:ResourceTag/{key}": value for key, value in tags_of(resource).items()}
-            if action == "PassRole":
-                context["iam:PassedToService"] = f"{call.service}.amazonaws.com"
-            if action == "AddTags" and call.action != "AddTags":
-                context["sagemaker:TaggingAction"] = call.action
+            context = context_of(call, service, action, resource)
             self.asked.append(Asked(f"{service}:{action}", resource, context))
         super()._admit(call)
 
@@ -78,22 +73,12 @@ class WatchedCloud(AwsCloud):
             yield call.service, call.action, f"arn:aws:sagemaker:{call.region}:{ACCOUNT}:endpoint-config/{name}"
 
 
-def tags_of(resource: str) -> dict[str, str]:
-    name = resource.rpartition("/")[2]
-    backend = sagemaker_backends[ACCOUNT]["us-east-1"]
-    endpoint = backend.endpoints.get(name) if ":endpoint/" in resource else None
-    return {tag["Key"]: tag["Value"] for tag in endpoint.tags} if endpoint else {}
-
-
 def allows(statement: Statement, asked: Asked) -> bool:
     """IAM's decision, for what these policies use of its language."""
-    assert statement.conditions.keys() <= {"StringEquals"}
     return (
         asked.action in statement.actions
         and any(fnmatchcase(asked.resource, pattern) for pattern in statement.resources)
-        and all(
-            asked.context.get(key) in values for key, values in statement.conditions.get("StringEquals", {}).items()
-        )
+        and hold(statement.conditions, asked.context)
     )
 
 
