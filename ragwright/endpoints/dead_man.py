@@ -7,9 +7,9 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from ragwright.cloud_settings import SageMakerSettings
 from ragwright.endpoints.aws import Aws, is_in_progress, is_missing, is_taken
 from ragwright.errors import ConfigurationError, RagwrightError, TransientError, Unavailable
-from ragwright.settings import SageMakerSettings
 
 TARGET = "arn:aws:scheduler:::aws-sdk:sagemaker:deleteEndpoint"
 # A schedule in the past is refused; this much is allowed for a clock that is behind and for the way there.

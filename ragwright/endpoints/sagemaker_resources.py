@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from ragwright.cloud_settings import SageMakerSettings
 from ragwright.endpoints import EndpointInfo, EndpointStatus, Lease
 from ragwright.endpoints.aws import Aws, code_of, is_denied, is_in_progress, is_missing, is_taken
 from ragwright.endpoints.sagemaker_plan import (
@@ -26,7 +27,6 @@ from ragwright.endpoints.sagemaker_plan import (
     to_aws,
 )
 from ragwright.errors import EndpointError, RagwrightError, RequestRejected, TimedOut, TransientError
-from ragwright.settings import SageMakerSettings
 
 _STATUS = {
     "InService": EndpointStatus.IN_SERVICE,

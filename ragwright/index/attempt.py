@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from ragwright.abstention import Calibration
+from ragwright.cloud_settings import PineconeSettings
 from ragwright.documents import Fingerprint
 from ragwright.errors import CatalogError
 from ragwright.index.catalog import Begin, Catalog, Entry, Head, folder, now
@@ -22,7 +23,7 @@ from ragwright.index.damage import DAMAGE, Damage
 from ragwright.index.lease import Fence, WriterLease
 from ragwright.index.plan import Plan
 from ragwright.retry import ONCE, RetryPolicy
-from ragwright.settings import PineconeSettings, Settings
+from ragwright.settings import Settings
 from ragwright.stores import VectorStore
 
 _T = TypeVar("_T")

@@ -15,26 +15,20 @@ from __future__ import annotations
 import functools
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import obstore
 import pyarrow as pa
 import pyarrow.parquet as pq
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-from obstore.store import LocalStore, S3Store
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ragwright.documents import Fingerprint
-from ragwright.errors import CatalogError, ConfigurationError, PublishConflict, StorageFull, is_disk_full
-
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig
-
+from ragwright.errors import CatalogError, PublishConflict, StorageFull, is_disk_full
+from ragwright.index.object_store import first_line, open_object_store
 
 HEAD_TTL = 3.0
 """Seconds for which a reader may trust what it read of the log."""
@@ -118,44 +112,6 @@ class Head(BaseModel):
             else:
                 found = {g: e for g, e in found.items() if g in entry.retains}
         return list(found.values())
-
-
-def open_object_store(location: str, *, create: bool = True) -> Any:
-    """An obstore store rooted at a folder or an `s3://bucket/prefix`.
-
-    Raises:
-        ConfigurationError: The place cannot be used.
-    """
-    try:
-        if location.startswith("s3://"):
-            return S3Store.from_url(location, client_options=_s3_client_options(), **_s3_config())
-        path = Path(location.removeprefix("file://")).absolute()
-        if create:
-            path.mkdir(parents=True, exist_ok=True)
-        return LocalStore(path)
-    except (BaseError, OSError, ValueError) as error:
-        if is_disk_full(error):
-            raise StorageFull(f"no room to create {location!r}", hint="Free some space and try again.") from error
-        raise ConfigurationError(
-            f"catalog location {location!r} cannot be used: {first_line(error)}",
-            hint="Name a writable folder or s3://bucket/prefix in RAGWRIGHT_CATALOG.",
-        ) from error
-
-
-def _s3_config() -> dict[str, Any]:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"endpoint": endpoint} if endpoint else {}
-
-
-def _s3_client_options() -> ClientConfig:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    # Emulators on this machine speak plain http; the cloud never does.
-    return {"timeout": "30s", "allow_http": endpoint.startswith(("http://127.0.0.1", "http://localhost"))}
-
-
-def first_line(error: BaseException) -> str:
-    """The message without the debug dump that the object store library appends."""
-    return str(error).partition("\n")[0]
 
 
 class Catalog:
