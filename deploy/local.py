@@ -43,6 +43,7 @@ PORTS = range(4200, 4220)
 START_SECONDS = 180.0  # a first start migrates a new database, which takes half a minute on two busy cores
 CANCEL_SECONDS = 30.0
 STOP_SECONDS = 10.0
+AUTOMATIONS = Path("deploy/automations.yaml")
 TOML = Path("prefect.toml")
 TOML_NOTE = "# Written by `make up`, removed by `make down`: where `prefect`, called in this folder, finds the server."
 # Of the caller's Prefect settings only these hold here: the others may name another server, its key or its database.
@@ -324,10 +325,11 @@ def _deployments_up(local: Local, api: Api, port: int, session: Session) -> list
     digest = _surface()
     if local.noted().get("deployed") == digest and api.deployments():
         return []
-    session.say("Registering the deployments")
+    session.say("Registering the deployments and automations")
     local.run("-m", "prefect", "--no-prompt", "deploy", "--all", port=port, log="deploy")
+    local.run("-m", "tasks.automations", str(AUTOMATIONS), port=port, log="automations")
     local.note(deployed=digest)
-    return ["deployments registered"]
+    return ["deployments and automations registered"]
 
 
 def _worker_down(local: Local) -> list[str]:
@@ -403,9 +405,9 @@ def _free_port(wanted: int | None, before: int | None) -> int:
 
 
 def _surface() -> str:
-    """Stands for everything that `prefect deploy --all` reads."""
+    """Stands for everything that is registered."""
     digest = hashlib.sha256(str(Path.cwd()).encode())
-    for path in [Path("prefect.yaml"), *sorted(Path("flows").glob("*.py"))]:
+    for path in [Path("prefect.yaml"), AUTOMATIONS, *sorted(Path("flows").glob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

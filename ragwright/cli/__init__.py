@@ -21,7 +21,20 @@ from typing import Annotated
 
 import typer
 
-from ragwright.cli import ask, benchmark, chat, demo, doctor, endpoints, evaluation, history, index, questions, size
+from ragwright.cli import (
+    ask,
+    automations,
+    benchmark,
+    chat,
+    demo,
+    doctor,
+    endpoints,
+    evaluation,
+    history,
+    index,
+    questions,
+    size,
+)
 from ragwright.cli.session import Home, Json, Verbose
 
 app = typer.Typer(
@@ -79,5 +92,6 @@ app.command()(chat.chat)
 app.add_typer(questions.app, name="questions")
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(automations.app, name="automations")
 app.command()(size.size)
 app.command()(doctor.doctor)
