@@ -30,6 +30,7 @@ from ragwright.index.catalog import Catalog, folder
 from ragwright.index.expense import reindex_spent
 from ragwright.markdown import block, code, inline, table
 from ragwright.settings import Settings
+from ragwright.sources.location import named
 
 _ROWS = 10
 """Quarantined rows, and questions that changed, that are shown; how many there are is always said."""
@@ -72,9 +73,9 @@ def run_markdown(run: RunRecord, *, at: datetime | None = None) -> str:
             told.intro(at),
             *told.failure(),
             *([] if run.measures_only else [*told.ledger(), *told.quality(), *told.gate()]),
-            *told.evaluation(),
             *told.cost(at),
             *told.places(),
+            *told.evaluation(),
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -85,6 +86,15 @@ def failure_markdown(run: RunRecord, unread: RagwrightError) -> str:
     parts += _error(run.error) if run.error else []
     parts.append(f"What the index shows could not be looked up: {inline(str(unread), _ERROR_CHARS)}")
     return "\n\n".join(parts) + "\n"
+
+
+def linked(url: str) -> str:
+    """What a browser can open is a link: of S3 the console's page. A path is text."""
+    if not url.startswith("s3://"):
+        return code(url)
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    page = f"s3/buckets/{bucket}?prefix=" if key.endswith("/") else f"s3/object/{bucket}?prefix="
+    return f"[{inline(url)}](https://console.aws.amazon.com/{page}{quote(key)})"
 
 
 class _Told:
@@ -113,7 +123,7 @@ class _Told:
         said = [f"Index {code(settings.index)}"]
         if self._number is not None:
             begin = self._catalog.begin_of(self._number)
-            said.append(f"made from {code(begin.source)}, embedded by {inline(str(begin.fingerprint))}")
+            said.append(f"made from {code(named(begin.source))}, embedded by {inline(begin.fingerprint.model)}")
         return f"{', '.join(said)}. The run took {_duration(seconds)}, until {at:%Y-%m-%d %H:%M:%S} UTC."
 
     def failure(self) -> Iterator[str]:
@@ -121,15 +131,18 @@ class _Told:
         error, number, live = self._run.error, self._number, self._live
         if error is None:
             return
-        yield from _error(error)
+        if isinstance(error, GateBlocked) and self._gate:
+            yield f"**The gate says**: {inline('; '.join(self._gate['reasons']), _ERROR_CHARS)}."
+        else:
+            yield from _error(error)
         if not live:
-            yield "**Readers see nothing yet**, as before this run: no generation was ever published."
+            yield "**Readers see nothing yet**: no generation was ever published."
         elif live == number:
             yield f"**Readers see generation {live}**, which this run had published before it failed."
         else:
             yield f"**Readers see generation {live}**: what is live was not changed by this run."
         if isinstance(error, GateBlocked) and number is not None:
-            yield "Publish it all the same, here or from the deployments page:"
+            yield "**Next**: mend the source and run again, or see what changed and publish it all the same:"
             yield block(_publish_commands(self._settings, number, live))
 
     def ledger(self) -> Iterator[str]:
@@ -239,7 +252,7 @@ class _Told:
             docs = (self._settings.home / "data-docs" / self._settings.index / "index.html").absolute()
             at = f"{code(str(docs))} on {here}" if docs.exists() else "not on this machine any more"
             lines.append(f"Data Docs: {at}{self._kept('quality.html')}")
-        lines.append(f"Everything the run left: {_link(self._url(''))}")
+        lines.append(f"Everything the run left: {linked(self._url(''))}")
         yield "### Pages"
         yield "\n".join(f"- {line}" for line in lines)
 
@@ -252,7 +265,8 @@ class _Told:
         return f"{code(str(path))} on {inline(platform.node())}"
 
     def _kept(self, name: str) -> str:
-        return f"; kept as {_link(self._url(name))}"
+        """A copy that outlives this machine."""
+        return f"; kept as {linked(self._url(name))}" if "://" in self._catalog.location else ""
 
     def _url(self, name: str) -> str:
         place = self._catalog.location.rstrip("/")
@@ -311,15 +325,6 @@ def _check(check: Mapping[str, Any]) -> list[str]:
 
 def _more(count: int, where: str) -> str:
     return f"{count - _ROWS:,} more are {where}." if count > _ROWS else ""
-
-
-def _link(url: str) -> str:
-    """What a browser can open is a link: of S3 the console's page. A path is text."""
-    if not url.startswith("s3://"):
-        return code(url)
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    page = f"s3/buckets/{bucket}?prefix=" if key.endswith("/") else f"s3/object/{bucket}?prefix="
-    return f"[{inline(url)}](https://console.aws.amazon.com/{page}{quote(key)})"
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from ragwright.evaluation.run import EvaluationResult
 from ragwright.index.attempt import open_catalog
 from ragwright.index.catalog import Catalog, folder
 from ragwright.settings import Settings
+from ragwright.sources.location import named
 
 MOST_PAST = 30
 """Attempts before this one that are looked through for the trend."""
@@ -56,7 +57,7 @@ def _gathered(catalog: Catalog, generation: int) -> tuple[EvaluationResult, Subj
     about = {
         "state": _state(catalog, generation),
         "begun": f"{begin.at:%Y-%m-%d %H:%M:%S %Z}",
-        "FAQ": begin.source,
+        "FAQ": named(begin.source),
         "embedder": str(begin.fingerprint),
     }
     gate = catalog.read_json(f"{folder(generation)}/gate.json")

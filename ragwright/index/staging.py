@@ -26,6 +26,7 @@ from ragwright.progress import Progress, silent
 from ragwright.quality import QualityGate, write_data_docs
 from ragwright.settings import ChunkingSettings, QualitySettings
 from ragwright.sources import Partition, Source
+from ragwright.sources.location import named
 from ragwright.stores import MAX_METADATA_BYTES
 
 STAGED = ROWS.append(pa.field("row_hash", pa.string()))
@@ -358,7 +359,7 @@ def _refuse_mass_delete(attempt: Attempt, ledger: Ledger, *, allowed: bool) -> N
     if not allowed and ledger.removed > max(before / 2, _HANDFUL):
         raise GuardRefused(
             f"the source lost {ledger.removed} of the {before} rows that are live ({ledger.source_rows} rows read)",
-            place=attempt.begin.source,
+            place=named(attempt.begin.source),
             hint="If that is meant, run again with --allow-mass-delete. Readers still see the live generation.",
         )
 

@@ -6,6 +6,7 @@ import difflib
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ragwright.errors import SourceError
 from ragwright.progress import Progress
@@ -47,6 +48,17 @@ def locate(spec: str | Path, settings: SourceSettings, resources: ExitStack, pro
 
     path, place, name = download(str(spec), settings, resources, progress)
     return Located(path, place, name)
+
+
+def named(spec: str) -> str:
+    """What to call a source where others read it: of an address no user name, no password and no signed query."""
+    if "://" not in spec:
+        return spec
+    try:
+        parts = urlsplit(spec)
+    except ValueError:
+        return f"{spec.partition('://')[0]}://..."
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _local(path: Path) -> Located:

@@ -14,7 +14,7 @@ from ragwright.errors import EndpointError, RequestRejected, Unavailable
 from ragwright.evaluation.judge import Judgement
 from ragwright.evaluation.metrics import aggregate
 from ragwright.evaluation.questions import Question, QuestionSet
-from ragwright.evaluation.report import failure_rows, markdown
+from ragwright.evaluation.report import markdown
 from ragwright.evaluation.run import RESULTS, EvaluationResult, evaluate
 
 QUESTIONS = QuestionSet(
@@ -181,11 +181,3 @@ def test_text_from_the_faq_cannot_break_the_report() -> None:
 def test_a_set_without_a_failure_says_so() -> None:
     right = {"What is Rowan?": "A planner.", "Price?": "12 euros."}
     assert "None." in markdown(run(lambda question: told(right.get(question))))
-
-
-def test_rows_of_failures_are_markdown_that_stays_in_its_cell() -> None:
-    result = run(lambda question: told("- all <b>of</b> it | and *more*" if "?" in question else None, question))
-    rows = failure_rows(result, at_most=3)
-    assert [row["went wrong"] for row in rows] == ["false answer", "false answer", "wrong answer"]
-    assert rows[0]["answer"] == r"\- all \<b\>of\</b\> it \| and \*more\*"
-    assert failure_rows(run(lambda question: told(None)), at_most=9)[0]["went wrong"] == "refused"
