@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -74,7 +74,11 @@ def load(attempt: Attempt, progress: Progress = silent) -> None:
 
     if under_way(attempt.store) is None:
         attempt.send(lambda store: store.drop_space(space))
-    ended = _await(attempt, attempt.send(join_or_start), expected, progress)
+    ended = _await(
+        attempt,
+        attempt.send(join_or_start),
+        lambda found: progress("records imported", _records_so_far(found, expected), expected),
+    )
     if ended.state != "done" or ended.records != expected:
         raise StoreError(
             f"load {ended.id!r} of {url} is {ended.state}: {ended.records} of {expected} records"
@@ -92,7 +96,7 @@ def settle(attempt: Attempt) -> None:
         for found in _loads(attempt, number):
             if found.state == "running":
                 log.info("waiting for load %s, which generation %d started", found.id, number)
-                _await(attempt, found, None, silent)
+                _await(attempt, found, _log)
 
 
 def loaded(attempt: Attempt, number: int) -> list[str]:
@@ -184,15 +188,25 @@ def _notes_near(attempt: Attempt, partition: int) -> Iterator[str]:
             yield from (f"{place}/{name}" for name in names if name.startswith(f"{near:05d}-"))
 
 
-def _await(attempt: Attempt, found: BulkLoad, expected: int | None, progress: Progress) -> BulkLoad:
-    """How a load ended."""
+def _await(attempt: Attempt, found: BulkLoad, tell: Callable[[BulkLoad], None]) -> BulkLoad:
+    """How a load ended; tells of every look at it."""
     loader, pause = _needed(attempt.store), _FIRST_PAUSE
     while found.state == "running":
-        log.info("load %s: %.0f %%, %d records", found.id, found.percent, found.records)
-        progress("loading", found.records, expected)
+        tell(found)
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
         attempt.guard()
         found = loader.load(found.id)
-    progress("loading", found.records, expected)
+    tell(found)
     return found
+
+
+def _records_so_far(found: BulkLoad, expected: int) -> int:
+    """What is imported; by the store's percentage while it counts no records yet."""
+    if found.state != "running":
+        return found.records
+    return min(expected, max(found.records, int(expected * found.percent / 100)))
+
+
+def _log(found: BulkLoad) -> None:
+    log.info("load %s is %s: %.0f %%, %d records", found.id, found.state, found.percent, found.records)

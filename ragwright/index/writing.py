@@ -149,16 +149,19 @@ def retire(attempt: Attempt, progress: Progress = silent) -> Written:
         # A reader that saw the log just before the rollback may still be at the generation that was given up. To mark
         # again what that one had ended would show it there, too.
         time.sleep(HEAD_TTL + 1)
-    written = 0
+    written, total = 0, len(plan.ids(Op.REWRITE, Op.REVIVE, Op.MARK, Op.DELETE))
     for ids in id_batches(plan.ids(Op.REWRITE), _SLICE):
         written += attempt.send(partial(_rewrite, space=space, ids=ids))
+        progress("records ended", written, total)
     for op, died in ((Op.REVIVE, FOREVER), (Op.MARK, attempt.generation)):
         for ids in id_batches(plan.ids(op), _SLICE):
             attempt.send(partial(_mark, space=space, ids=ids, died=died))
             written += len(ids)
+            progress("records ended", written, total)
     for ids in id_batches(plan.ids(Op.DELETE), _SLICE):
         attempt.send(partial(_delete, space=space, ids=ids))
         written += len(ids)
+        progress("records ended", written, total)
     return Written(written=written)
 
 

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
+from emulators.indexed_faq import faq, run, shown
 from emulators.pinecone_server import PineconeServer
 from pinecone_on_loopback import pinecone_on_loopback
 
 from ragwright.embedding.hashed import HashingEmbedder
 from ragwright.errors import StoreError
 from ragwright.index import loading
-from ragwright.index.attempt import ReindexRequest, open_catalog
-from ragwright.index.reindex import ReindexReport, reindex
 from ragwright.maintenance import audit_live
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
-FAQ = [(f"What is thing number {n}?", f"Thing {n} is the one that comes after thing {n - 1}.") for n in range(20)]
+FAQ = faq(20)
 INTEGRATION = "integration-for-tests"
 
 
@@ -82,25 +80,10 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def run(settings: Settings, folder: Path, rows: list[tuple[str, str]] = FAQ) -> ReindexReport:
-    path = folder / "faq.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("question", "answer"), *rows])
-    return reindex(settings, ReindexRequest(source=str(path)))
-
-
-def shown(settings: Settings) -> dict[str, str]:
-    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        head = catalog.head().last
-        assert head is not None
-        records = [row for batch in store.scan(head.space, as_of=head.generation) for row in batch.to_pylist()]
-    return {record["question"]: record["text"] for record in records}
-
-
 def test_a_large_first_load_is_imported_and_what_follows_is_sent(
     settings: Settings, server: PineconeServer, tmp_path: Path
 ) -> None:
-    first = run(settings, tmp_path)
+    first = run(settings, tmp_path, FAQ)
     assert (first.published, first.embedded, first.written) == (True, 20, 20)
     assert (server.requests["start_import"], server.requests["upsert"]) == (1, 0)
     assert shown(settings) == dict(FAQ)
@@ -109,6 +92,21 @@ def test_a_large_first_load_is_imported_and_what_follows_is_sent(
     assert run(settings, tmp_path, changed).embedded == 1
     assert (server.requests["start_import"], server.requests["upsert"]) == (1, 1)
     assert shown(settings) == dict(changed)
+
+
+def test_an_import_tells_how_far_it_is(settings: Settings, server: PineconeServer, tmp_path: Path) -> None:
+    server.imports.seconds = 0.5
+    told: list[tuple[int, int | None]] = []
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        if what == "records imported":
+            told.append((done, total))
+
+    run(settings, tmp_path, FAQ, progress)
+    assert {total for _, total in told} == {20}
+    assert told == sorted(told)
+    assert told[-1] == (20, 20)
+    assert any(0 < done < 20 for done, _ in told), "by the percentage, while no records are counted"
 
 
 def test_a_small_first_load_is_sent(settings: Settings, server: PineconeServer, tmp_path: Path) -> None:
@@ -131,9 +129,9 @@ def test_a_run_killed_while_it_writes_files_embeds_only_what_has_none(
     with monkeypatch.context() as patch:
         patch.setattr(loading, "write_file", killed)
         with pytest.raises(KeyboardInterrupt):
-            run(settings, tmp_path)
+            run(settings, tmp_path, FAQ)
     embedded.clear()
-    report = run(settings, tmp_path)
+    report = run(settings, tmp_path, FAQ)
     assert (report.embedded, report.written) == (8, 20)
     assert embedded[:8] == [f"{question}\n{answer}" for question, answer in FAQ[12:]]
     assert shown(settings) == dict(FAQ)
@@ -150,8 +148,8 @@ def test_an_import_goes_on_without_its_run_and_the_next_keeps_what_it_brought(
     with monkeypatch.context() as patch:
         patch.setattr(loading, "_await", killed)
         with pytest.raises(KeyboardInterrupt):
-            run(settings, tmp_path)
-    report = run(settings, tmp_path)
+            run(settings, tmp_path, FAQ)
+    report = run(settings, tmp_path, FAQ)
     assert (report.embedded, report.plan["keep"]) == (0, 20)
     assert (server.requests["start_import"], server.requests["upsert"]) == (1, 0)
     assert shown(settings) == dict(FAQ)
@@ -162,7 +160,7 @@ def test_an_import_whose_start_was_not_acknowledged_is_joined(
 ) -> None:
     server.faults.operations = frozenset({"start_import"})
     server.faults.queue("503", "reset after")
-    run(settings, tmp_path)
+    run(settings, tmp_path, FAQ)
     assert server.requests["start_import"] == 2
     assert shown(settings) == dict(FAQ)
 
@@ -174,14 +172,14 @@ def test_an_import_that_fails_is_not_published_and_the_next_run_embeds_nothing(
         update={"pinecone": settings.pinecone.model_copy(update={"bulk_import_integration": "revoked"})}
     )
     with pytest.raises(StoreError, match="'revoked' not found"):
-        run(refused, tmp_path)
+        run(refused, tmp_path, FAQ)
     endpoint, server.imports.s3_endpoint = server.imports.s3_endpoint, "http://127.0.0.1:9"
     try:
         with pytest.raises(StoreError, match=r"is failed: 0 of 20 records, s3://catalogs/.* cannot be read"):
-            run(settings, tmp_path)
+            run(settings, tmp_path, FAQ)
     finally:
         server.imports.s3_endpoint = endpoint
-    assert run(settings, tmp_path).embedded == 0
+    assert run(settings, tmp_path, FAQ).embedded == 0
     assert shown(settings) == dict(FAQ)
 
 
@@ -190,9 +188,9 @@ def test_an_import_that_lost_records_is_not_published(
 ) -> None:
     server.imports.drop = 1
     with pytest.raises(StoreError, match="is done: 19 of 20 records"):
-        run(settings, tmp_path)
+        run(settings, tmp_path, FAQ)
     server.imports.drop = 0
-    report = run(settings, tmp_path)
+    report = run(settings, tmp_path, FAQ)
     assert (report.embedded, report.plan["keep"], report.plan["insert"]) == (0, 19, 1)
     assert shown(settings) == dict(FAQ)
 

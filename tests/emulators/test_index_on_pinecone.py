@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from emulators.indexed_faq import faq, run, shown
 from emulators.pinecone_server import PineconeServer
 from pinecone_on_loopback import pinecone_on_loopback
 
@@ -15,13 +15,13 @@ from ragwright.errors import Unavailable
 from ragwright.index.attempt import ReindexRequest, open_catalog
 from ragwright.index.history import rollback
 from ragwright.index.preview import preview
-from ragwright.index.reindex import ReindexReport, reindex, writer_lease
+from ragwright.index.reindex import writer_lease
 from ragwright.index.vacuum import vacuum
 from ragwright.maintenance import audit_live
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
-FAQ = [(f"What is thing number {n}?", f"Thing {n} is the one that comes after thing {n - 1}.") for n in range(30)]
+FAQ = faq(30)
 CHANGED = [*FAQ[:7], (FAQ[7][0], "Thing 7 is another thing altogether."), *FAQ[8:]]
 
 
@@ -43,22 +43,6 @@ def settings(server: PineconeServer, tmp_path: Path) -> Settings:
         answering={"calibration_rows": 0},
         retry={"first_pause_seconds": 0.01},
     )
-
-
-def run(settings: Settings, folder: Path, rows: list[tuple[str, str]]) -> ReindexReport:
-    path = folder / "faq.csv"
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("question", "answer"), *rows])
-    return reindex(settings, ReindexRequest(source=str(path)))
-
-
-def shown(settings: Settings) -> dict[str, str]:
-    with open_catalog(settings) as catalog, open_store(settings.store_spec) as store:
-        head = catalog.head().last
-        assert head is not None
-        records = [row for batch in store.scan(head.space, as_of=head.generation) for row in batch.to_pylist()]
-    assert len({record["record_id"] for record in records}) == len(records)
-    return {record["question"]: record["text"] for record in records}
 
 
 def test_an_index_on_pinecone_is_published_kept_changed_rolled_back_verified_and_vacuumed(
