@@ -53,20 +53,21 @@ def reindex(
     fixed = unmapped(settings)  # the tree would count as something to map over
     run_id = flow_run.id or ""
     request = ReindexRequest(source=source, run_id=run_id, **changes.model_dump())
-    keeper = Gatekeeper.of(settings, gate.path, sample=gate.sample or None)
-    with reported(settings) as run, embedder_in_service(settings), writer_lease(settings, run_id) as lease:
-        generation = run.generation = begin_generation(settings, request, lease.epoch)
-        with concluding(settings, generation):
-            staged = validate_source(settings, request, generation)
-            shares = portions(staged.partitions)
-            chunks = sum(chunk.map(fixed, generation, shares).result()) if shares else 0
-            plan = plan_generation(settings, generation, staged.partitions)
-            batches = write.map(fixed, generation, shares).result() if has_inserts(plan) else []
-            written = sum(batches, Written()) + retire_records(settings, generation)
-            verify(settings, generation)
-            calibrate(settings, generation)
-            verdict = judge(keeper, generation)
-            report = publish_generation(settings, request, generation, staged, chunks, written, verdict, started)
+    with reported(settings) as run:
+        keeper = Gatekeeper.of(settings, gate.path, sample=gate.sample or None)
+        with embedder_in_service(settings), writer_lease(settings, run_id) as lease:
+            generation = run.generation = begin_generation(settings, request, lease.epoch)
+            with concluding(settings, generation):
+                staged = validate_source(settings, request, generation)
+                shares = portions(staged.partitions)
+                chunks = sum(chunk.map(fixed, generation, shares).result()) if shares else 0
+                plan = plan_generation(settings, generation, staged.partitions)
+                batches = write.map(fixed, generation, shares).result() if has_inserts(plan) else []
+                written = sum(batches, Written()) + retire_records(settings, generation)
+                verify(settings, generation)
+                calibrate(settings, generation)
+                verdict = judge(keeper, generation)
+                report = publish_generation(settings, request, generation, staged, chunks, written, verdict, started)
     return report
 
 
