@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,10 +22,11 @@ from ragwright.agent.prompts import PromptFamily, build_messages
 from ragwright.agent.protocol import FINAL_ANSWER, Step, Turn, reply_schema, same_name, write_action
 from ragwright.agent.recall import recall, restate
 from ragwright.agent.tools import ERROR, Tool
+from ragwright.agent.watching import Watch
 from ragwright.answering import defuse
 from ragwright.answers import I_DONT_KNOW
 from ragwright.errors import BadReply, ConfigurationError, RequestRejected
-from ragwright.generation import Generation, Generator, Message
+from ragwright.generation import Generation, Generator, Message, check_json
 from ragwright.settings import AgentSettings
 
 _STOPS = ("\nObservation", "\nUser:", "<|im_start|>")
@@ -42,6 +44,9 @@ class Agent:
         family: How the model is addressed.
         memory: The conversation so far; a new one by default.
         on_step: Called after every tool call.
+        on_action: Called with a tool's name as soon as it is known that it will be called.
+        on_text: Called with the reply in pieces, as it is written where nothing may replace it any more; the pieces of
+            a turn together are its reply.
 
     Raises:
         ConfigurationError: Two tools have one name.
@@ -56,6 +61,8 @@ class Agent:
         family: PromptFamily,
         memory: Memory | None = None,
         on_step: Callable[[Step], None] | None = None,
+        on_action: Callable[[str], None] | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> None:
         names = [FINAL_ANSWER, *(tool.name for tool in tools)]
         for number, name in enumerate(names):
@@ -65,6 +72,7 @@ class Agent:
         self.settings, self.family = settings, family
         self.tools: Mapping[str, Tool] = {tool.name: tool for tool in tools}
         self._generator, self._on_step = generator, on_step
+        self._on_action, self._on_text = on_action, on_text
         self._constrained = settings.constrained != "off"
 
     def turn(self, text: str) -> Turn:
@@ -72,25 +80,47 @@ class Agent:
 
         Raises:
             RequestRejected: The turn is blank, no text, or too long.
-            RagwrightError: The endpoint's errors; nothing is remembered of such a turn.
+            RagwrightError: The endpoint's errors; nothing is remembered of such a turn, even if some of its reply was
+                shown.
         """
         turn = _Running(self, _accept(text, self.settings.max_turn_chars)).run()
         self.memory.add(turn)
         return turn
 
-    def generate(self, messages: Sequence[Message], schema: Mapping[str, Any], max_new_tokens: int) -> Generation:
+    def watch(self) -> Watch:
+        """Who looks on while a turn is answered."""
+        return Watch(self._on_action, self._on_text)
+
+    def generate(self, messages: Sequence[Message], schema: Mapping[str, Any], watch: Watch) -> Generation:
         """One reply, bound to the schema where the endpoint can."""
         if self._constrained:
             try:
-                return self._generator.generate(messages, max_new_tokens=max_new_tokens, stop=_STOPS, grammar=schema)
+                return self._ask(messages, schema, watch)
             except (BadReply, RequestRejected):
-                if self.settings.constrained == "on":
+                if self.settings.constrained == "on" or watch.shown:
                     raise
                 # Either the endpoint takes no grammar, or it refuses this prompt in any form, which shows now.
-                free = self._generator.generate(messages, max_new_tokens=max_new_tokens, stop=_STOPS)
+                free = self._ask(messages, None, watch)
                 self._constrained = False
                 return free
-        return self._generator.generate(messages, max_new_tokens=max_new_tokens, stop=_STOPS)
+        return self._ask(messages, None, watch)
+
+    def _ask(self, messages: Sequence[Message], schema: Mapping[str, Any] | None, watch: Watch) -> Generation:
+        tokens = self.settings.max_new_tokens
+        if not watch.looks:
+            return self._generator.generate(messages, max_new_tokens=tokens, stop=_STOPS, grammar=schema)
+        watch.begin()
+        reply: Generation | None = None
+        for piece in self._generator.stream(messages, max_new_tokens=tokens, stop=_STOPS, grammar=schema):
+            if isinstance(piece, Generation):
+                reply = piece
+            else:
+                watch.read(piece)
+        if reply is None:
+            raise BadReply("the reply has no end", place=self._generator.model)
+        if schema is not None and (not watch.shown or self.settings.constrained == "on"):
+            check_json(reply)
+        return reply
 
     def tell(self, step: Step) -> None:
         """Tell whoever watches."""
@@ -116,6 +146,7 @@ class _Running:
     def __init__(self, agent: Agent, text: str) -> None:
         self._agent, self._settings, self._text = agent, agent.settings, text
         self._started = time.perf_counter()
+        self._watch = agent.watch()
         self._own = own = own_words(text)
         self._told = None if self._settings.routing == "off" else recall(own, agent.memory.exchanges)
         # What the user told is not looked up elsewhere.
@@ -141,7 +172,9 @@ class _Running:
             offered = self._offered()
             action, action_input = self._ask(offered)
             if action == FINAL_ANSWER:
-                return self._done(self._settled(_as_text(action_input)))
+                check = self._check()
+                reply = _as_text(action_input)
+                return self._done(reply if check is None else check(reply))
             self._act(action, action_input)
 
     def _recognised(self, own: str) -> tuple[str, Any] | None:
@@ -204,6 +237,7 @@ class _Running:
     def _reply(self, offered: Sequence[str], fault: str) -> Parsed:
         schema = reply_schema({name: self._input_schema(name) for name in offered})
         started = time.perf_counter()
+        self._watch.expect(offered, checked=self._check() is not None)
         reply = self._fitting(offered, fault, schema)
         self._model_ms += (time.perf_counter() - started) * 1000
         self._raw.append(reply.text)
@@ -232,9 +266,9 @@ class _Running:
                 exchanges = exchanges[1:]
                 continue
             try:
-                return self._agent.generate(messages, schema, self._settings.max_new_tokens)
+                return self._agent.generate(messages, schema, self._watch)
             except RequestRejected:
-                if not exchanges:
+                if not exchanges or self._watch.shown:
                     raise
                 exchanges = exchanges[1:]
 
@@ -251,20 +285,25 @@ class _Running:
         return {**schema, "maxLength": limit} if schema.get("type") == "string" and "enum" not in schema else schema
 
     def _act(self, action: str, action_input: Any) -> None:
+        self._watch.act(action)
         started = time.perf_counter()
         step = Step(action, action_input, self._agent.tools[action].call(action_input))
         self._tools_ms += (time.perf_counter() - started) * 1000
         self._steps.append(step)
+        self._watch.acted()
         self._agent.tell(step)
 
-    def _settled(self, reply: str) -> str:
+    def _check(self) -> Callable[[str], str] | None:
+        """What makes the model's final answer what the user reads; None: nothing does."""
         for step in reversed(self._steps):
             settle = self._agent.tools[step.action].settle
             if settle is not None and not step.observation.startswith(ERROR):
-                return settle(reply, step.observation)
-        return reply if self._told is None or self._steps else restate(reply, self._told, self._own)
+                return partial(_settled, settle, step.observation)
+        told = self._told
+        return None if told is None or self._steps else lambda reply: restate(reply, told, self._own)
 
     def _done(self, reply: str) -> Turn:
+        self._watch.end(reply)
         return Turn(
             text=self._text,
             reply=reply,
@@ -292,6 +331,10 @@ def _accept(text: object, limit: int) -> str:
             hint="Say it more shortly, or raise agent.max_turn_chars.",
         )
     return text.strip()
+
+
+def _settled(settle: Callable[[str, str], str], observation: str, reply: str) -> str:
+    return settle(reply, observation)
 
 
 def _as_text(value: Any) -> str:

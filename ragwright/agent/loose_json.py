@@ -92,7 +92,7 @@ def _string(text: str, at: int, closer: str, after: re.Pattern[str]) -> tuple[st
     while at < len(text):
         sign = text[at]
         if sign == "\\":
-            piece, at = _escape(text, at + 1)
+            piece, at = read_escape(text, at + 1)
             pieces.append(piece)
         elif (sign == closer or (sign == '"' and closer in "\u201d`")) and after.match(text, at + 1):
             return "".join(pieces), at + 1
@@ -107,7 +107,8 @@ def _string(text: str, at: int, closer: str, after: re.Pattern[str]) -> tuple[st
     return whole[:-64] + _DANGLING.sub("", whole[-64:]), at
 
 
-def _escape(text: str, at: int) -> tuple[str, int]:
+def read_escape(text: str, at: int) -> tuple[str, int]:
+    """What stands for an escape whose backslash is before a place, and where it ends."""
     sign = text[at : at + 1]
     if sign == "u":
         digits = text[at + 1 : at + 5]

@@ -26,6 +26,8 @@ def open_agent(
     memory: Memory | None = None,
     generator: Generator | None = None,
     on_step: Callable[[Step], None] | None = None,
+    on_action: Callable[[str], None] | None = None,
+    on_text: Callable[[str], None] | None = None,
 ) -> Agent:
     """Open the agent that the settings describe; it closes what it opened.
 
@@ -36,6 +38,8 @@ def open_agent(
         memory: A conversation to go on with.
         generator: The model, where the caller has it open already.
         on_step: Called after every tool call.
+        on_action: As of `Agent`.
+        on_text: As of `Agent`.
 
     Raises:
         ConfigurationError: No language model is configured, or something in the settings does not exist.
@@ -67,6 +71,8 @@ def open_agent(
             family=family_of(model),
             memory=memory,
             on_step=on_step,
+            on_action=on_action,
+            on_text=on_text,
         )
         agent.opened = stack.pop_all()
         return agent

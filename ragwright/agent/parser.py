@@ -80,7 +80,10 @@ def _exact(text: str) -> Parsed | None:
     if len(text) > _READ_CHARS:
         return None
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_without_doubles)
+        text.encode()
+        if "\\ud" in text.lower():  # half a surrogate pair is no character
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return None
     if isinstance(value, dict) and set(value) == {"action", "action_input"} and isinstance(value["action"], str):
@@ -88,6 +91,13 @@ def _exact(text: str) -> Parsed | None:
             return Parsed(FINAL_ANSWER, value["action_input"], "mended")
         return Parsed(value["action"], value["action_input"], "exact") if value["action"] else None
     return None
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")  # the first counts, as everywhere else
+    return found
 
 
 def _finished(action: str, action_input: Any) -> Parsed:

@@ -6,10 +6,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -18,10 +19,12 @@ from ragwright.cli.session import Session, verb
 from ragwright.errors import ConfigurationError, RequestRejected, SourceError
 
 if TYPE_CHECKING:
-    from ragwright.agent import Agent, Step, Turn
+    from ragwright.agent import Agent, Step
     from ragwright.agent.conversations import Conversations
     from ragwright.settings import Settings
 
+# What a model writes must not move the cursor or colour the screen; line ends and tabs are text.
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 _EACH_LINE = (
     'Name a UTF-8 file in which each line is an object such as {"id": "1", "turns": ["hello", "what is 2+2?"]}.'
 )
@@ -66,12 +69,13 @@ def chat(
         return session.show({"deleted": delete}, lambda out: out.print(f"deleted {delete}", markup=False))
     conversations = [] if file is None else list(_read(file))
     memory = Memory(settings.agent.window, stored.load(name) if name is not None else ())
-    with _agent(session, settings, memory, search=not no_search, quiet=file is not None) as agent:
+    screen = None if file is not None or session.json else _Screen()
+    with _agent(session, settings, memory, search=not no_search, screen=screen) as agent:
         if file is not None:
             for conversation in conversations:
                 _follow(session, agent, conversation)
         else:
-            _talk(session, agent, stored, name)
+            _talk(session, agent, stored, name, screen)
     return None
 
 
@@ -82,7 +86,9 @@ class _Conversation:
 
 
 @contextmanager
-def _agent(session: Session, settings: Settings, memory: Any, *, search: bool, quiet: bool) -> Iterator[Agent]:
+def _agent(
+    session: Session, settings: Settings, memory: Any, *, search: bool, screen: _Screen | None
+) -> Iterator[Agent]:
     """The agent, with what it needs running."""
     from ragwright.agent import open_agent
     from ragwright.assembly import in_service, wanted_endpoints
@@ -101,8 +107,10 @@ def _agent(session: Session, settings: Settings, memory: Any, *, search: bool, q
     minutes = settings.endpoints.ask_lease_minutes
     with session.progress() as progress, in_service(settings, specs, minutes=minutes, progress=progress) as started:
         tell_started(session, [info.name for info in started], minutes)
-        show = None if quiet or session.json else _show_step(session)
-        with open_agent(settings, search=search, memory=memory, on_step=show) as agent:
+        shown: dict[str, Any] = {}
+        if screen is not None:
+            shown = {"on_action": screen.acts, "on_step": screen.acted, "on_text": screen.says}
+        with open_agent(settings, search=search, memory=memory, **shown) as agent:
             yield agent
 
 
@@ -113,7 +121,7 @@ def _endpoint_of(model: str | None) -> str | None:
     return f"chat-{re.sub('[^A-Za-z0-9]+', '-', Path(model).stem).strip('-')}"[:63].rstrip("-")
 
 
-def _talk(session: Session, agent: Agent, stored: Conversations, name: str | None) -> None:
+def _talk(session: Session, agent: Agent, stored: Conversations, name: str | None, screen: _Screen | None) -> None:
     """A turn for each line typed, until the input ends."""
     if sys.stdin.isatty():
         import readline  # noqa: F401 - gives `input` its history and keys
@@ -121,13 +129,15 @@ def _talk(session: Session, agent: Agent, stored: Conversations, name: str | Non
         session.say("Empty line or Ctrl-D to end.")
     for text in _typed():
         try:
-            turn = agent.turn(text)
+            with screen or nullcontext():
+                turn = agent.turn(text)
         except RequestRejected as error:
             session.report(error)
             continue
         if name is not None:
             stored.append(name, turn)
-        _show_turn(session, turn)
+        if screen is None:
+            session.emit({"turn": turn.text} | turn.to_json())
 
 
 def _typed() -> Iterator[str]:
@@ -144,15 +154,43 @@ def _typed() -> Iterator[str]:
         yield text
 
 
-def _show_step(session: Session) -> Any:
-    def show(step: Step) -> None:
-        session.say(f"  {step.action}: {step.action_input} -> {step.observation}")
+class _Screen:
+    """Shows a turn while it is answered: tools on stderr, as soon as they are named, and the reply on stdout."""
 
-    return show
+    def __init__(self) -> None:
+        self._said = self._named = False
 
+    def acts(self, action: str) -> None:
+        """A tool is called."""
+        self._end_lines()
+        typer.echo(f"  {action}", nl=False, err=True)
+        self._named = True
 
-def _show_turn(session: Session, turn: Turn) -> None:
-    session.show({"turn": turn.text} | turn.to_json(), lambda out: out.print(turn.reply, markup=False))
+    def acted(self, step: Step) -> None:
+        """It has answered."""
+        typer.echo(f": {step.action_input} -> {step.observation}".translate(_CONTROLS), err=True)
+        self._named = False
+
+    def says(self, piece: str) -> None:
+        """The reply goes on."""
+        typer.echo(piece.translate(_CONTROLS), nl=False)
+        self._said = True
+
+    def _end_lines(self) -> None:
+        if self._said:
+            typer.echo()
+        if self._named:
+            typer.echo(err=True)
+        self._said = self._named = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """The turn has ended, or broke off: what comes next begins a line of its own."""
+        self._end_lines()
 
 
 def _follow(session: Session, agent: Agent, conversation: _Conversation) -> None:
