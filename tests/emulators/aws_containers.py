@@ -12,7 +12,8 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -93,6 +94,9 @@ class Container(Protocol):
     def answer(self, body: bytes, *, timeout: float) -> tuple[int, bytes]:
         """Status and body of the reply; TimeoutError if there is none in time."""
 
+    def stream(self, body: bytes, *, timeout: float) -> tuple[int, Iterator[bytes]]:
+        """The same, the body in parts as they come."""
+
     def renew(self) -> None:
         """Say that it is still wanted."""
 
@@ -120,6 +124,18 @@ class InProcess:
             return refused.status, orjson.dumps(refusal_body(self._what.contract, refused))
         return 200, orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY)
 
+    def stream(self, body: bytes, *, timeout: float) -> tuple[int, Iterator[bytes]]:
+        sent: list[bytes] = []
+        try:
+            payload = _payload(body)
+            if self._service.stream is None or not self._service.streams(payload):
+                status, whole = self.answer(body, timeout=timeout)
+                return status, iter([whole])
+            self._service.stream(payload, lambda: False, sent.append)
+        except Refused as refused:
+            return refused.status, iter([orjson.dumps(refusal_body(self._what.contract, refused))])
+        return 200, iter(sent)
+
     def renew(self) -> None:
         pass
 
@@ -128,6 +144,11 @@ class InProcess:
 
     def stop(self) -> None:
         pass
+
+
+def _parts(reply: httpx.Response) -> Iterator[bytes]:
+    with closing(reply):
+        yield from reply.iter_bytes()
 
 
 def _payload(body: bytes) -> dict[str, Any]:
@@ -185,6 +206,15 @@ class ServingProcess:
         except httpx.TimeoutException as error:
             raise TimeoutError from error
         return reply.status_code, reply.content
+
+    def stream(self, body: bytes, *, timeout: float) -> tuple[int, Iterator[bytes]]:
+        assert self._client is not None
+        request = self._client.build_request("POST", "/invocations", content=body, timeout=timeout)
+        try:
+            reply = self._client.send(request, stream=True)
+        except httpx.TimeoutException as error:
+            raise TimeoutError from error
+        return reply.status_code, _parts(reply)
 
     def renew(self) -> None:
         draft = self._folder / "lease.draft"

@@ -28,6 +28,9 @@ class Switches:
         most_at_once: Invocations at once, before the others are throttled; None: any number.
         conflicts: Changes to schedules that are refused because another one is going on.
         replies: (status, body) that containers give before they answer properly again, one an invocation.
+        part_bytes: Streamed replies come in parts of so many bytes; None: as the container sends them.
+        break_stream_after: Streamed replies break off after so many parts, with this error of the stream, or in the
+            middle of a frame if it is empty; None: they do not.
     """
 
     start_seconds: float = 0
@@ -40,6 +43,8 @@ class Switches:
     most_at_once: int | None = None
     conflicts: int = 0
     replies: deque[tuple[int, bytes]] = field(default_factory=deque)
+    part_bytes: int | None = None
+    break_stream_after: tuple[int, str] | None = None
 
 
 @dataclass

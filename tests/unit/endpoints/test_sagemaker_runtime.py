@@ -23,6 +23,8 @@ from ragwright.errors import (
     TimedOut,
     Unavailable,
 )
+from ragwright.generation import EndpointGenerator, Generation, Message
+from ragwright.models import get_model
 from ragwright.settings import Settings
 
 
@@ -167,3 +169,61 @@ def test_the_licence_is_accepted_with_every_call_that_wants_it(cloud: AwsCloud, 
     with accepting, suppress(RagwrightError):
         accepting.invoke({"inputs": ["a"]})
     assert "accept_eula=true" in sent[0]
+
+
+@pytest.fixture
+def talker(settings: Settings) -> Iterator[EndpointGenerator]:
+    """A language model on SageMaker."""
+    with open_host(settings) as host:
+        lease = Lease.lasting(owner="me", minutes=60)
+        host.deploy(EndpointSpec(name="talker", model="flan-t5-xl", contract="tgi"), lease)
+        host.wait(["talker"], timeout=20)
+    with open_endpoint("talker", "tgi", settings) as endpoint:
+        yield EndpointGenerator(endpoint, get_model("flan-t5-xl"), settings.generation)
+
+
+def told(talker: EndpointGenerator) -> list[str | Generation]:
+    return list(talker.stream([Message("user", "Say\none two thr\u00e9\u00e9")], max_new_tokens=20))
+
+
+@pytest.mark.parametrize("part_bytes", [None, 1, 13])
+def test_a_reply_comes_in_pieces_however_its_parts_are_cut(
+    cloud: AwsCloud, talker: EndpointGenerator, part_bytes: int | None
+) -> None:
+    cloud.switches.part_bytes = part_bytes
+    *pieces, whole = told(talker)
+    assert pieces == ["one", " two", " thr\u00e9\u00e9"]
+    assert whole == talker.generate([Message("user", "Say\none two thr\u00e9\u00e9")], max_new_tokens=20)
+
+
+@pytest.mark.parametrize("fault", ["ModelStreamError", "InternalStreamFailure", ""])
+def test_a_stream_that_breaks_off_says_so_and_shows_nothing_as_whole(
+    cloud: AwsCloud, talker: EndpointGenerator, fault: str
+) -> None:
+    cloud.switches.break_stream_after = (1, fault)
+    seen: list[object] = []
+    with pytest.raises(Unavailable, match="broke off") as caught:
+        seen.extend(talker.stream([Message("user", "Say\none two three")], max_new_tokens=20))
+    assert seen == ["one"]
+    assert "talker" in str(caught.value.place)
+    assert "Ask again" in str(caught.value.hint)
+    cloud.switches.break_stream_after = None
+    assert told(talker)[0] == "one"
+
+
+def test_a_container_that_does_not_stream_is_read_whole(cloud: AwsCloud, talker: EndpointGenerator) -> None:
+    cloud.switches.replies.append((200, b'[{"generated_text": "one two"}]'))
+    assert told(talker)[0] == "one two"
+    cloud.switches.replies.append((422, b'{"error": "stream is not supported"}'))
+    assert told(talker)[0] == "one two thr\u00e9\u00e9"
+
+
+def test_what_a_container_refuses_before_the_first_part_is_told_as_ever(
+    cloud: AwsCloud, talker: EndpointGenerator
+) -> None:
+    cloud.switches.replies.append((429, b'{"error": "Model is overloaded"}'))
+    with pytest.raises(Throttled, match="overloaded"):
+        told(talker)
+    cloud.deny("sagemaker:InvokeEndpoint")
+    with pytest.raises(RequestRejected, match="AccessDenied"):
+        told(talker)
