@@ -1,4 +1,4 @@
-"""The gate as the flows run it: what it said is an artifact, and a person may overrule it."""
+"""The gate as the flows run it: what it said is reported, and a person may overrule it."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def test_a_blocked_candidate_is_told_and_can_be_published_by_name(questions: Pat
     assert first.reindex.gate.verdict == "passed"
     assert first.evaluation is not None
     assert first.evaluation.generation == 1
-    assert "Gate of generation 1: passed" in newest_artifact("gated-gate")
+    assert "### Gate: passed" in newest_artifact("gated-report")
 
     with pytest.raises(GateBlocked, match="12 of 40 questions ask about rows that the source no longer has"):
         pipeline(index="gated", source=write(faq, ROWS[:28]), questions=AskedAround(file=str(questions)))
-    told = newest_artifact("gated-gate")
-    assert "Gate of generation 2: blocked" in told
-    assert "Questions that changed (12 worse, 0 better)" in told
+    told = newest_artifact("gated-report")
+    assert "## Generation 2 was blocked" in told
+    assert "12 questions fare differently than in generation 1, 12 worse" in told
     assert evaluation(index="gated", generation=2, questions=Asked(file=str(questions), again=False)).generation == 2
 
     with pytest.raises(CatalogError, match="generation 1 cannot be published"):
