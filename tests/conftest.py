@@ -55,3 +55,14 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with shared_server(shared / "prefect") as server, settings_of(server, own / "prefect-home"):
         yield server
+
+
+@pytest.fixture
+def cheap_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests about what becomes of rows that are fit: re-indexes in this process spend no time on finding that out.
+
+    What Great Expectations finds, what is quarantined and what the Data Docs say have tests of their own.
+    """
+    from cheap_gate import validate_cheaply
+
+    validate_cheaply(monkeypatch)

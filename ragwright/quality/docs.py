@@ -14,6 +14,7 @@ import re
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,6 @@ def _render(report: QualityReport, name: str, now: datetime) -> str:
     from great_expectations.core.run_identifier import RunIdentifier
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view.view import DefaultJinjaPageView
 
     results = [
         ExpectationValidationResult(
@@ -149,8 +149,15 @@ def _render(report: QualityReport, name: str, now: datetime) -> str:
             "active_batch_definition": {"data_asset_name": name, "batch_identifiers": {}},
         },
     )
-    view: Any = DefaultJinjaPageView()  # untyped in the library
-    return str(view.render(ValidationResultsPageRenderer().render(whole)))
+    return str(_view().render(ValidationResultsPageRenderer().render(whole)))
+
+
+@cache
+def _view() -> Any:  # untyped in the library
+    """The library's templates. To compile them takes longer than to fill them in, so a process does it once."""
+    from great_expectations.render.view.view import DefaultJinjaPageView
+
+    return DefaultJinjaPageView()
 
 
 def _offline(page: str) -> str:

@@ -13,13 +13,13 @@ import obstore.store
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from cheap_gate import validate_cheaply
 from faulty_catalog import FaultyCatalog
 from faulty_store import FaultyStore, LaggingStore
 from promised_index import (
     CHUNKERS,
     DIMENSION,
     SHOWN,
-    CheapGate,
     CountingEmbedder,
     Promise,
     Row,
@@ -36,7 +36,7 @@ from ragwright.evaluation.gate import GateVerdict
 from ragwright.index import catalog as catalog_module
 from ragwright.index import lease as lease_module
 from ragwright.index import preview as preview_module
-from ragwright.index import reindex, staging, vacuum, verify, writing
+from ragwright.index import reindex, vacuum, verify, writing
 from ragwright.index.attempt import ReindexRequest, manifest_of
 from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, folder
 from ragwright.index.history import generations, rollback
@@ -130,9 +130,8 @@ class World:
         for module in (reindex, preview_module):
             patch.setattr(module, "open_embedder", open_embedder)
             patch.setattr(module, "quality_rules", lambda *_: "cheap")
-        patch.setattr(reindex, "QualityGate", CheapGate)
+        validate_cheaply(patch)
         patch.setattr(reindex, "writer_lease", writer_lease)
-        patch.setattr(staging, "write_data_docs", lambda *_, **__: None)
         for module in (verify, writing, vacuum, visibility):
             patch.setattr(module, "time", self.clock)
         patch.setattr(lease_module, "time", self.lease_clock)

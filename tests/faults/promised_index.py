@@ -14,11 +14,10 @@ import pyarrow as pa
 from simulated_process import Process
 
 from ragwright.chunking import chunk_rows
-from ragwright.documents import QUARANTINE, ROWS, Rejected
+from ragwright.documents import ROWS
 from ragwright.embedding import HashingEmbedder
 from ragwright.errors import BadReply
 from ragwright.hashing import hash_embed
-from ragwright.quality import Checked, QualityReport, quarantine_table
 from ragwright.settings import ChunkingSettings
 
 DIMENSION = 8
@@ -73,31 +72,6 @@ class CountingEmbedder(HashingEmbedder):
 @lru_cache
 def _tokenizer() -> Any:
     return HashingEmbedder(DIMENSION)._tokenizer
-
-
-class CheapGate:
-    """Keeps rows with an answer whose content is new: what the real gate says of these rows, in no time."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        self._contents: set[tuple[str, str]] = set()
-        self._records = self._good = 0
-
-    def check(self, rows: pa.Table, rejected: Sequence[Rejected] = (), *, trusted: object = None) -> Checked:
-        good, bad = [], []
-        for row in rows.to_pylist():
-            content = (row["question"], row["answer"])
-            fit = bool(row["answer"]) and content not in self._contents
-            self._contents.add(content)
-            good.append(fit)
-            if not fit:
-                bad.append(Rejected(row["row"], row["row_key"], "answer", "unfit", row["answer"], "blank or repeated"))
-        self._records += len(rows)
-        self._good += sum(good)
-        return Checked(rows.filter(pa.array(good, pa.bool_())), quarantine_table(bad), QUARANTINE.empty_table())
-
-    def finish(self) -> QualityReport:
-        unfit = self._records - self._good
-        return QualityReport(self._records, self._good, unfit, {"unfit": unfit} if unfit else {}, {}, (), "", [])
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from effort import EFFORT
 from faulty_store import LaggingStore
 from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
@@ -32,9 +32,6 @@ from ragwright.index.history import generations
 from ragwright.maintenance import audit_live
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
-
-EFFORT = int(os.environ.get("RAGWRIGHT_TEST_EFFORT", "1"))
-"""How many times more histories to try than in an ordinary run of the tests."""
 
 ANSWERS = [
     "",
@@ -409,7 +406,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900 * EFFORT)  # to shrink a history that fails takes minutes
-@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 50), (RemoteMachine, 60), (LanceDBMachine, 10)])
+@pytest.mark.parametrize(("machine", "histories"), [(LocalMachine, 25), (RemoteMachine, 35), (LanceDBMachine, 6)])
 @pytest.mark.usefixtures("one_thread")
 def test_readers_see_whole_generations_whatever_happens(machine: type[IndexMachine], histories: int) -> None:
     run_state_machine_as_test(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from effort import EFFORT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -136,14 +137,14 @@ ANSWERS = st.lists(st.one_of(*ALPHABETS), max_size=60).map("".join)
 COUNTERS = st.sampled_from([wordpiece(32), wordpiece(64), byte_level(64), byte_level(128), Dearer()])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60 * EFFORT, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(answer=ANSWERS, counter=COUNTERS, embed=st.sampled_from(["question+answer", "answer"]))
 def test_sections_without_overlap_join_to_the_answer(answer: str, counter: Any, embed: Any) -> None:
     sections = texts_of(answer, counter, overlap_tokens=0, embed=embed)
     assert "".join(sections) == answer
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60 * EFFORT, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(answer=ANSWERS, counter=COUNTERS, overlap=st.integers(0, 40))
 def test_no_limit_is_passed_and_no_text_is_lost(answer: str, counter: Any, overlap: int) -> None:
     chunks = chunk(answer, counter, overlap_tokens=overlap)
@@ -156,7 +157,7 @@ def test_no_limit_is_passed_and_no_text_is_lost(answer: str, counter: Any, overl
     assert {found["parts"] for found in chunks} == {len(chunks)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30 * EFFORT, deadline=None)
 @given(answers=st.lists(ANSWERS, min_size=2, max_size=5))
 def test_a_row_is_cut_the_same_whatever_its_neighbours(answers: list[str]) -> None:
     rows = table(*((f"question {i}", answer) for i, answer in enumerate(answers)))
@@ -165,7 +166,7 @@ def test_a_row_is_cut_the_same_whatever_its_neighbours(answers: list[str]) -> No
     assert together.equals(pa.concat_tables(alone))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30 * EFFORT, deadline=None)
 @given(
     answer=st.lists(
         st.sampled_from(["👩‍👩‍👧‍👦", "🇩🇪", "👍🏽", "e\u0301", "n\u0303", "\u1112\u1161\u11ab", "漢"]),

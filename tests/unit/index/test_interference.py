@@ -17,6 +17,8 @@ from ragwright.index.lease import WriterLease
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 SHORTER = FAQ[:-2]
 
 

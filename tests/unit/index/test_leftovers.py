@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from small_index import FAQ, Write, run, shown
 
 from ragwright.index.attempt import open_catalog
@@ -13,6 +14,8 @@ from ragwright.index.reindex import writer_lease
 from ragwright.index.vacuum import vacuum
 from ragwright.settings import Settings
 from ragwright.stores import open_store
+
+pytestmark = pytest.mark.usefixtures("cheap_validation")
 
 
 def leave(settings: Settings, *names: str) -> list[Path]:

@@ -20,6 +20,8 @@ from ragwright.settings import Settings, load_settings
 from ragwright.stores import open_store
 from ragwright.stores.lancedb import LanceDBStore
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 RARE = ("Who keeps the books?", "The clerk of Zanzibar does.")
 QUESTION = "What is thing number 3, in Zanzibar?"
 

@@ -10,6 +10,7 @@ from small_index import FAQ, Write, run, shown
 
 from ragwright.documents import FOREVER
 from ragwright.errors import CatalogError, GuardRefused, PublishConflict, SourceError
+from ragwright.index import writing
 from ragwright.index.attempt import ReindexRequest, open_catalog
 from ragwright.index.history import generations, rollback
 from ragwright.index.preview import preview
@@ -19,12 +20,20 @@ from ragwright.maintenance import audit_live, mend
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 CHANGED = [*FAQ[:3], (FAQ[3][0], "Thing 3 is new."), *FAQ[5:], ("Is this new?", "Yes, it is.")]
 
 
 def go_back(settings: Settings, to: int | None = None) -> int:
     with open_catalog(settings) as catalog:
         return rollback(catalog, to, reason="a test").generation
+
+
+@pytest.fixture(autouse=True)
+def no_reader_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run after a rollback waits for: nobody reads here until it has ended."""
+    monkeypatch.setattr(writing, "HEAD_TTL", -1.0)
 
 
 def clean(settings: Settings, keep: int) -> Vacuumed:
