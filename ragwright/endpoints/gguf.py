@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,41 @@ def read_gguf(path: Path) -> tuple[dict[str, Any], int, int]:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _Header(data).read()
+            return GgufHeader(data).read()
     except (OSError, ValueError, struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"not a readable GGUF file: {error!r}", place=str(path), hint="Fetch the file again."
         ) from error
 
 
-class _Header:
-    """A cursor over the mapped file."""
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor: its dimensions, innermost first, ggml's number of its type, and where it begins among the weights."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    offset: int
+
+
+class GgufHeader:
+    """A cursor over the mapped file.
+
+    Attributes:
+        tensors: Once read, in the order of the file.
+        places: Where each value of the metadata begins.
+        tensors_at: Where the descriptions of the tensors begin.
+        data_at: Where the weights begin.
+    """
 
     def __init__(self, data: mmap.mmap) -> None:
+        self.tensors: list[Tensor] = []
+        self.places: dict[str, int] = {}
+        self.tensors_at = self.data_at = 0
         self._data, self._at = data, 0
 
     def read(self) -> tuple[dict[str, Any], int, int]:
+        """As `read_gguf`; raises what reading a damaged file comes to."""
         if self._data[:4] != b"GGUF":
             raise ValueError("it does not begin with GGUF")
         self._at = 4
@@ -49,21 +71,23 @@ class _Header:
         fields = {}
         for _ in range(pairs):
             name = self._text()
-            fields[name] = self._value(self._number("<I"))
-        parameters = 0
+            kind = self._number("<I")
+            self.places[name] = self._at
+            fields[name] = self._value(kind)
+        parameters, self.tensors_at = 0, self._at
         for _ in range(tensors):
-            self._text()
+            name = self._text()
             dimensions = self._number("<I")
             if dimensions > _MOST_DIMENSIONS:
                 raise ValueError(f"a tensor has {dimensions} dimensions")
-            parameters += math.prod(self._number("<Q") for _ in range(dimensions))
-            self._number("<I")  # its type
-            self._number("<Q")  # where it begins
+            shape = tuple(self._number("<Q") for _ in range(dimensions))
+            parameters += math.prod(shape)
+            self.tensors.append(Tensor(name, shape, self._number("<I"), self._number("<Q")))
         if not parameters:
             raise ValueError("it holds no weights")
         alignment = int(fields.get("general.alignment", 32))
-        begin = -(-self._at // alignment) * alignment
-        return fields, parameters, len(self._data) - begin
+        self.data_at = -(-self._at // alignment) * alignment
+        return fields, parameters, len(self._data) - self.data_at
 
     def _number(self, layout: str) -> Any:
         (value,) = struct.unpack_from(layout, self._data, self._at)

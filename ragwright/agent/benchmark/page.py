@@ -9,7 +9,15 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ragwright.agent.benchmark.report import markdown, rows_of_costs, rows_of_kinds, written
+from ragwright.agent.benchmark.report import (
+    WIDTH_HEAD,
+    WIDTH_NOTE,
+    markdown,
+    rows_of_costs,
+    rows_of_kinds,
+    rows_of_widths,
+    written,
+)
 from ragwright.agent.benchmark.results import LABELS, BenchmarkResult, ModelResult
 from ragwright.agent.benchmark.scoring import Share
 from ragwright.evaluation.document import document, write_files
@@ -58,6 +66,7 @@ def page(result: BenchmarkResult) -> str:
         el("section", el("h2", "Figures"), _figures(models)),
         el("section", el("div", shares_plot(models).figure(), class_="plots")),
         el("section", el("h2", "Time, tokens and memory"), _table(["", *names], rows_of_costs(models))),
+        _widths(models),
         el("section", el("h2", "By kind of case"), _table(["", *names], rows_of_kinds(models))),
         [_failures(model) for model in models],
     ]
@@ -129,6 +138,13 @@ def _figures(models: Sequence[ModelResult]) -> Markup:
         rows.append(cells)
     head = ["figure", *(model.model for model in models), *(["from 0 to 1"] if len(models) == 1 else [])]
     return el("div", _table(head, rows), class_="figures")
+
+
+def _widths(models: Sequence[ModelResult]) -> Markup | None:
+    rows = rows_of_widths(models)
+    if not rows:
+        return None
+    return el("section", el("h2", "Memory and quality by bit width"), _table(WIDTH_HEAD, rows), el("p", WIDTH_NOTE))
 
 
 def _failures(model: ModelResult) -> Markup:

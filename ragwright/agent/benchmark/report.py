@@ -14,6 +14,9 @@ _COSTS = (
 )
 
 
+_WIDTH_FIGURES = ("tool_choice", "numeric", "memory", "answer", "refusal", "injection_tools")
+
+
 def markdown(result: BenchmarkResult, *, failures: int = 0) -> str:
     """The figures, the costs, the kinds of cases and the turns back.
 
@@ -28,6 +31,8 @@ def markdown(result: BenchmarkResult, *, failures: int = 0) -> str:
         _table(head, [*rows_of_shares(models), *rows_of_costs(models)]),
         _table(head, rows_of_kinds(models)),
     ]
+    if widths := rows_of_widths(models):
+        parts += ["### Memory and quality by bit width", _table(WIDTH_HEAD, widths), WIDTH_NOTE]
     parts += [_failures(model, failures) for model in models if failures]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -47,6 +52,37 @@ def rows_of_costs(models: Sequence[ModelResult]) -> list[list[str]]:
         if any(name in model.about for model in models):
             rows.append([label, *(model.about.get(name, "unknown") for model in models)])
     return rows
+
+
+WIDTH_HEAD = (
+    *("model", "bits a weight", "kind", "size", "peak memory", "seconds a turn"),
+    *("right tool", "right number", "recalled", "right words", "refused", "tools not lured"),
+)
+WIDTH_NOTE = (
+    "Bits a weight are those of the whole file, scales and embedding included. Weights that were written again at more "
+    "bits than they came with are no better for it."
+)
+
+
+def rows_of_widths(models: Sequence[ModelResult]) -> list[list[str]]:
+    """One row a model whose weights are on this machine: what they take, and the shares without their intervals."""
+    rows = []
+    for model in models:
+        if "width" not in model.about:
+            continue
+        seconds = costs(model.turns)["seconds"].p50
+        figures = model.figures
+        rows.append(
+            [
+                model.model,
+                model.about["width"],
+                *(model.about.get(name, "unknown") for name in ("bits", "weights")),
+                memory(model.peak_memory),
+                "unknown" if seconds is None else f"{seconds:,.2f}",
+                *(_bare(figures[name]) for name in _WIDTH_FIGURES),
+            ]
+        )
+    return sorted(rows, key=lambda row: -float(row[1]))
 
 
 def rows_of_kinds(models: Sequence[ModelResult]) -> list[list[str]]:
@@ -71,6 +107,10 @@ def written(share: Share | None) -> str:
         return "not measured"
     low, high = share.interval
     return f"{share.value:.0%} ({low:.0%} to {high:.0%} of {share.trials})"
+
+
+def _bare(share: Share) -> str:
+    return "not measured" if share.value is None else f"{share.value:.0%} of {share.trials}"
 
 
 def memory(peak: int | None) -> str:

@@ -11,7 +11,7 @@ from ragwright.agent import Agent, Memory, Tool, open_agent, search_tool, tool
 from ragwright.agent.benchmark.cases import Attack, Case, load_attacks, load_cases, sample
 from ragwright.agent.benchmark.playing import play, record_turn
 from ragwright.agent.benchmark.results import BenchmarkResult, ModelResult
-from ragwright.agent.benchmark.subjects import Subject, in_service, subject
+from ragwright.agent.benchmark.subjects import Subject, about_file, in_service, subject
 from ragwright.answers import Answer, Citation
 from ragwright.assembly import in_service as endpoints_in_service
 from ragwright.assembly import wanted_endpoints
@@ -98,7 +98,7 @@ def _measure(
             seconds = time.perf_counter() - started
         return ModelResult(
             model=asked.name,
-            about=asked.about,
+            about={**asked.about, **about_file(asked)},
             played=tuple((case, tuple(records)) for case, records in played),
             attacked=tuple(attacked),
             free=tuple(record for _, records in free for record in records),

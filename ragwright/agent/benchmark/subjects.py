@@ -12,9 +12,10 @@ import psutil
 
 from ragwright.assembly import fetch_models, kept_alive
 from ragwright.endpoints import EndpointSpec, Lease, generator_spec, open_host, processes
+from ragwright.endpoints.gguf import read_gguf
 from ragwright.endpoints.registry import Folder
 from ragwright.errors import ConfigurationError
-from ragwright.models import ModelInfo, get_model
+from ragwright.models import ModelInfo, get_model, resolve
 from ragwright.progress import Progress, silent
 from ragwright.settings import Settings
 
@@ -109,6 +110,17 @@ def _about(model: ModelInfo) -> dict[str, str]:
         }.items()
         if value
     }
+
+
+def about_file(asked: Subject) -> dict[str, str]:
+    """What the weights on this machine say of themselves, once they are here; nothing of others."""
+    if asked.spec is None or asked.settings.endpoints.host != "local":
+        return {}
+    model = get_model(asked.spec.model)
+    if model.runtime != "llama":
+        return {}
+    _, parameters, size = read_gguf(resolve(model.name, cache=asked.settings.model_folder)["model"])
+    return {"parameters": f"{parameters / 1e6:,.0f} million", "width": f"{size * 8 / parameters:.1f}"}
 
 
 class Memory:
