@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows import run_names
 from flows.parameters import Index, Kept
+from ragwright.errors import WriterBusy
 from ragwright.index.vacuum import Vacuumed
 from tasks.endpoints import reap_endpoints
 from tasks.index import vacuum_index
@@ -13,8 +14,8 @@ from tasks.secrets import flow_settings
 
 
 @flow(name="janitor", flow_run_name=run_names.janitor)
-def janitor(index: Index = "faq", keep: Kept = 0) -> Vacuumed:
-    """Remove lapsed endpoints, and what an index no longer needs.
+def janitor(index: Index = "faq", keep: Kept = 0) -> Vacuumed | None:
+    """Remove lapsed endpoints, and what an index no longer needs; nothing of an index that is being written.
 
     Args:
         index: Name of the index.
@@ -22,7 +23,11 @@ def janitor(index: Index = "faq", keep: Kept = 0) -> Vacuumed:
     """
     settings = flow_settings(index=index)
     reap_endpoints(settings)
-    return vacuum_index(settings, keep or settings.retention.generations)
+    try:
+        return vacuum_index(settings, keep or settings.retention.generations)
+    except WriterBusy as busy:
+        get_run_logger().info("left for the next time: %s", busy.what)
+        return None
 
 
 if __name__ == "__main__":
