@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import httpx
 from prefect import flow
 from prefect.runtime import flow_run
 
@@ -70,6 +71,8 @@ def main() -> None:
         report = pipeline(source=flags.source, questions=questions)
     except KeyboardInterrupt:
         sys.exit(130)  # Prefect has logged where; the endpoints are down
+    except httpx.TransportError as error:
+        sys.exit(f"Prefect's server cannot be reached any more: {error}. The endpoints are down; run again.")
     if flags.report:
         flags.report.write_text(json.dumps(report.to_json(), ensure_ascii=False), encoding="utf-8")
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from prefect import flow
 from prefect.futures import wait
-from prefect.runtime import flow_run
 
 from flows import run_names
 from flows.parameters import Minutes
@@ -15,6 +14,7 @@ from ragwright.assembly import in_service, wanted_endpoints
 from ragwright.endpoints import EndpointInfo, Lease
 from ragwright.settings import Settings
 from tasks.endpoints import deploy_endpoint, fetch_model_files, stopped_afterwards, wait_in_service
+from tasks.runs import root_run_id
 from tasks.secrets import flow_settings
 
 
@@ -28,7 +28,7 @@ def provision(minutes: Minutes = 60, generator: bool = True) -> list[EndpointInf
     """
     settings = flow_settings()
     specs = wanted_endpoints(settings, generator=generator)
-    lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=flow_run.root_flow_run_id or "")
+    lease = Lease.lasting(owner=settings.endpoints.owner, minutes=minutes, run_id=root_run_id())
     fetch_model_files(settings, specs)
     deployed = [deploy_endpoint.submit(settings, spec, lease) for spec in specs]
     wait(deployed)
@@ -43,7 +43,7 @@ def embedder_in_service(settings: Settings) -> Iterator[None]:
     specs, minutes = wanted_endpoints(settings, generator=False), settings.endpoints.ask_lease_minutes
     with (
         stopped_afterwards(settings),
-        in_service(settings, specs, minutes=minutes, run_id=flow_run.root_flow_run_id or ""),
+        in_service(settings, specs, minutes=minutes, run_id=root_run_id()),
     ):
         yield
 

@@ -6,7 +6,6 @@ import platform
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
-from prefect.runtime import flow_run
 
 from ragwright.agent.benchmark.page import write_report
 from ragwright.agent.benchmark.report import markdown, written
@@ -16,6 +15,7 @@ from ragwright.markdown import inline
 from ragwright.settings import Settings
 from tasks.policies import ONCE, TRANSIENT
 from tasks.progress import progress_artifact
+from tasks.runs import root_run_id
 
 _FAILURES = 40
 
@@ -24,7 +24,7 @@ _FAILURES = 40
 def benchmark_model(settings: Settings, model: str, sample: int | None, seed: int) -> BenchmarkResult:
     """Play every case with one model; its endpoint is up for as long as that takes."""
     with progress_artifact("agent-benchmark-progress", f"Talking to {inline(model)}") as progress:
-        run_id = flow_run.root_flow_run_id or ""
+        run_id = root_run_id()
         result = benchmark(settings, [model], at_most=sample, seed=seed, progress=progress, run_id=run_id)
     for name, share in result.models[0].figures.items():
         get_run_logger().info("%s: %s", LABELS[name], written(share))

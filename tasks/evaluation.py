@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import get_run_logger, task
-from prefect.runtime import flow_run
 
 from ragwright.assembly import load_questions
 from ragwright.evaluation.run import EvaluationResult
@@ -13,6 +12,7 @@ from ragwright.measuring import Calls, live_generation, measure
 from ragwright.settings import Settings
 from tasks.policies import TRANSIENT
 from tasks.progress import progress_artifact
+from tasks.runs import root_run_id
 
 
 @task(name="Evaluate", task_run_name="Ask the evaluation questions", **TRANSIENT)
@@ -22,7 +22,7 @@ def evaluate_generation(
     """Ask the question set and score the answers, the "I don't know" ones included."""
     question_set = load_questions(settings, questions, at_most=sample)
     with progress_artifact(f"{settings.index}-questions", "Asking the evaluation questions") as progress:
-        calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
+        calls = Calls(progress=progress, run_id=root_run_id())
         chosen = live_generation(settings) if generation is None else generation
         result = measure(settings, question_set, chosen, again=again, calls=calls).result
     figures = result.aggregate

@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 
 from prefect import get_run_logger, task
-from prefect.runtime import flow_run
 
 from ragwright.abstention import Calibration
 from ragwright.embedding import open_embedder
@@ -31,6 +30,7 @@ from tasks import events
 from tasks.policies import ONCE, TRANSIENT
 from tasks.portions import Portion
 from tasks.progress import progress_artifact
+from tasks.runs import root_run_id
 
 
 @task(name="Begin generation", task_run_name="Begin a generation of index {settings.index}", **TRANSIENT)
@@ -122,7 +122,7 @@ def verify(settings: Settings, generation: int) -> Verified:
 def judge(keeper: Gatekeeper, generation: int) -> GateVerdict:
     """Ask a candidate what the live generation was asked."""
     with progress_artifact(f"{keeper.settings.index}-gate", "Asking the gate's questions") as progress:
-        calls = Calls(progress=progress, run_id=flow_run.root_flow_run_id or "")
+        calls = Calls(progress=progress, run_id=root_run_id())
         verdict = replace(keeper, calls=calls)(generation)
     if verdict.verdict == "blocked":
         events.gate_blocked(keeper.settings.index, generation, verdict.live, verdict.reason)
