@@ -8,6 +8,7 @@ It opens no address but this machine's: every other name is told not to exist. A
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import json
 import os
@@ -48,9 +49,13 @@ _FLAGS = (
 )
 
 
+@functools.cache
 def installed() -> str | None:
-    """Where Chromium is; None if it is not installed."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
+    """Where Chromium is; None if it is not installed. It is asked, for some systems have a stub of that name."""
+    for program in filter(None, map(shutil.which, NAMES)):
+        if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+            return program
+    return None
 
 
 class Page:
