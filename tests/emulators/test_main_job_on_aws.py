@@ -106,6 +106,29 @@ def test_an_exception_in_any_stage_leaves_nothing(
     assert job.cloud.left() == {}
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        pytest.param("generations/*/chunks/*", "chunks/00000.parquet", id="chunk"),
+        pytest.param("generations/*/plan.parquet", "plan.parquet", id="plan"),
+        pytest.param("generations/*/answerability.json", "answerability.json", id="calibrate"),
+        pytest.param("generations/*/gate.json", "gate.json", id="gate"),
+        pytest.param("log/*", "log/00000001.json", id="publish"),
+    ],
+)
+def test_a_stage_that_cannot_keep_what_it_made_fails_the_run_and_leaves_nothing(
+    job: MainJob, flows: WarmFlows, kept: str, said: str
+) -> None:
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    objects = f"arn:aws:s3:::{BUCKET}/ragwright/*/{kept}"
+    job.cloud.allow_only({"Statement": [everything, {"Effect": "Deny", "Action": "s3:PutObject", "Resource": objects}]})
+    run = job.start(flows)
+    assert run.wait() == 1, run.said
+    assert f"{said}' cannot be written" in run.said
+    assert job.cloud.left() == {}
+    assert not job.published()
+
+
 def test_what_a_run_may_not_delete_its_schedule_deletes(job: MainJob, flows: WarmFlows) -> None:
     job.cloud.deny("sagemaker:DeleteEndpoint")
     run = job.start(flows)
