@@ -159,6 +159,7 @@ class EndpointHost(Protocol):
     - `describe` and `connect` raise `EndpointError` for a name the host does not know.
     - `extend` never shortens a lease.
     - `delete` returns when the endpoint is gone; deleting a missing one succeeds and returns False.
+    - `delete` and `reap` may be at one endpoint at once, in several processes: what another was faster with is done.
     """
 
     def deploy(self, spec: EndpointSpec, lease: Lease) -> EndpointInfo:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -297,3 +298,27 @@ def test_an_endpoint_can_be_deployed_again_after_its_deletion(stage: Stage, host
     host.deploy(stage.spec(), lease())
     host.wait(["minilm"], timeout=30)
     assert stage.incarnation(host, "minilm") != first
+
+
+def test_reap_removes_what_is_past_its_lease_whoever_owns_it_and_nothing_else(stage: Stage, host: EndpointHost) -> None:
+    for name, owner, minutes in (("a", "me", 5), ("b", "you", 5), ("c", "me", 500)):
+        host.deploy(stage.spec(name), lease(minutes, owner))
+    assert list(host.reap(datetime.now(UTC))) == []
+    assert sorted(host.reap(datetime.now(UTC) + timedelta(minutes=60))) == ["a", "b"]
+    assert [info.name for info in host.list()] == ["c"]
+    assert list(host.reap(datetime.now(UTC) + timedelta(minutes=60))) == []
+
+
+def test_removers_may_be_at_one_endpoint_at_once(stage: Stage, host: EndpointHost) -> None:
+    host.deploy(stage.spec(), lease())
+    barrier = threading.Barrier(4)
+
+    def remove(by: str) -> object:
+        with stage.open() as own:
+            barrier.wait()
+            return own.delete("minilm") if by == "owner" else own.reap(datetime.now(UTC) + timedelta(minutes=60))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(remove, ["owner", "janitor"] * 2))
+    assert host.list() == []
+    assert list(host.reap(datetime.now(UTC) + timedelta(minutes=60))) == [], "nothing is left"
