@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -72,7 +73,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)  # Prefect has logged where; the endpoints are down
     except httpx.TransportError as error:
-        sys.exit(f"Prefect's server cannot be reached any more: {error}. The endpoints are down; run again.")
+        sys.stderr.write(f"Prefect's server cannot be reached any more: {error}. The endpoints are down; run again.\n")
+        sys.stderr.flush()
+        os._exit(1)  # a plain exit waits for minutes while Prefect tries to tell each of its events to nobody
     if flags.report:
         flags.report.write_text(json.dumps(report.to_json(), ensure_ascii=False), encoding="utf-8")
 
