@@ -154,6 +154,9 @@ class Local:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # Lets the automation for runs whose process has died notice within minutes.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            # Kept in memory, the default, leases end with the server: a run of more than four minutes would be crashed by a
+            # restart, and one that died meanwhile would keep its place for ever.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_WORKER_QUERY_SECONDS": "2",  # a person waits for the run; 10, the default, is for many workers
             "PYTHONUNBUFFERED": "1",
         }
