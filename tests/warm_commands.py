@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from warm_imports import warm
+
 
 class WarmCommands:
     """The process that forks; threads may share it."""
@@ -70,18 +72,13 @@ class WarmCommands:
 
 def serve() -> None:
     """Import what commands need, then fork whenever asked. Nothing is connected, and no thread runs, before a fork."""
-    import great_expectations
-    import lancedb
-
     import ragwright.assembly
     import ragwright.cli
     import ragwright.endpoints.local
     import ragwright.gating
-    import ragwright.index.reindex
-    import ragwright.stores.lancedb
 
-    warmed = (great_expectations, lancedb, ragwright.assembly, ragwright.endpoints.local, ragwright.gating)
-    assert all(warmed)
+    assert all((ragwright.assembly, ragwright.endpoints.local, ragwright.gating))
+    warm()
     for line in sys.stdin:
         asked = json.loads(line)
         if "ended" in asked:

@@ -13,7 +13,6 @@ import os
 import sys
 from pathlib import Path
 
-import great_expectations  # noqa: F401  # takes seconds to import; each try is a fork of this process
 from published_index import Live, settings_of
 
 from ragwright.errors import RagwrightError
@@ -42,6 +41,10 @@ def attempt(home: Path, source: str) -> dict[str, object]:
 
 def main() -> None:
     """Try with each number of pages, then with all."""
+    sys.path.append(str(Path(__file__).parents[1]))
+    from warm_imports import warm
+
+    warm()  # each try is a fork of this process
     home, source, disk = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     for pages in (*map(int, sys.argv[4:]), None):
         (disk / "filler").unlink(missing_ok=True)

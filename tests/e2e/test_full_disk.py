@@ -36,7 +36,7 @@ def live(tmp_path: Path) -> Live:
     return live
 
 
-@pytest.mark.parametrize(("part", "pages"), [(".", (0, 1, 8, 24, 40, 64)), ("store", (0, 32))])
+@pytest.mark.parametrize(("part", "pages"), [(".", (0, 1, 24, 64)), ("store", (0, 32))])
 def test_readers_notice_nothing_and_room_mends_it(
     live: Live, tmp_path: Path, part: str, pages: tuple[int, ...]
 ) -> None:

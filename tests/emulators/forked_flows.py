@@ -93,7 +93,6 @@ class WarmFlows:
 def serve() -> None:
     """Import what the flow needs, then fork whenever asked. Nothing is connected before a fork."""
     import boto3
-    import great_expectations
     import pinecone
 
     import flows.pipeline
@@ -107,8 +106,12 @@ def serve() -> None:
     aws = ragwright.endpoints.aws.Aws("us-east-1", retry=ragwright.retry.ONCE)
     for service in ("sagemaker", "sagemaker-runtime", "scheduler", "s3"):
         aws.client(service)
-    warmed = (boto3, great_expectations, pinecone, flows.pipeline, ragwright.endpoints.sagemaker)
+    warmed = (boto3, pinecone, flows.pipeline, ragwright.endpoints.sagemaker)
     assert all(warmed)
+    sys.path.append(str(Path(__file__).parents[1]))
+    from warm_imports import warm
+
+    warm()
     codes: dict[int, int] = {}
     running: set[int] = set()
     for line in sys.stdin:

@@ -18,6 +18,8 @@ from ragwright.maintenance import audit_live
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 FAQ = faq(20)
 INTEGRATION = "integration-for-tests"
 

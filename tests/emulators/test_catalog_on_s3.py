@@ -20,6 +20,8 @@ from ragwright.maintenance import audit_live
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:

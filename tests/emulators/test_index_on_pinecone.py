@@ -21,6 +21,8 @@ from ragwright.maintenance import audit_live
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 FAQ = faq(30)
 CHANGED = [*FAQ[:7], (FAQ[7][0], "Thing 7 is another thing altogether."), *FAQ[8:]]
 

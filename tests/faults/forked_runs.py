@@ -105,14 +105,10 @@ class WarmRunner:
 
 def serve() -> None:
     """Import what a re-index needs, then fork whenever asked. Nothing is connected before a fork."""
-    import great_expectations
-    import lancedb
+    sys.path.append(str(Path(__file__).parents[1]))
+    from warm_imports import warm
 
-    import ragwright.index.reindex
-    import ragwright.stores.lancedb
-
-    warmed = (great_expectations, lancedb, ragwright.index.reindex, ragwright.stores.lancedb)
-    assert all(warmed)
+    warm()
     for line in sys.stdin:
         asked = json.loads(line)
         if "run" in asked:

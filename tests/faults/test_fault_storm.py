@@ -30,6 +30,8 @@ from ragwright.maintenance import audit_live
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 DIMENSION = 64
 COMMAND = Path(sys.executable).with_name("ragwright")
 Storm = Callable[..., FaultProxy]

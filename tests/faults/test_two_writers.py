@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from aftermath import shown
+from effort import EFFORT
 from faq_versions import Versions, read_version
 from forked_runs import Run, WarmRunner
 
@@ -68,7 +69,7 @@ def test_of_two_runs_at_once_one_publishes_and_the_other_says_why_not(tmp_path: 
     settings, sources = settings_of(tmp_path), versions(tmp_path)
     chance = random.Random(2)
     assert runner.start(settings, sources.write()).wait() == 0
-    for _ in range(5):
+    for _ in range(3 * EFFORT):
         offered = [sources.write(), sources.write()]
         first = runner.start(settings, offered[0])
         time.sleep(chance.choice([0, 0.01, 0.05, 0.2]))

@@ -26,6 +26,8 @@ from ragwright.measuring import measure, settings_of
 from ragwright.settings import Settings
 from ragwright.stores import open_store
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 DATA = Path(__file__).resolve().parents[2] / "data"
 ASKED = "What happens to a Spot training job when the capacity is taken back?"
 

@@ -18,6 +18,8 @@ from ragwright.index.history import rollback
 from ragwright.index.reindex import reindex
 from ragwright.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("cheap_validation")
+
 FAQ = [(f"What is thing number {n}?", f"Thing {n} is the one that comes after thing {n - 1}.") for n in range(12)]
 LINES = [
     {"id": "1", "question": "thing number 3?", "answerable": True, "gold": ["What is thing number 3?"]},
