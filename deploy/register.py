@@ -78,17 +78,22 @@ def register(
     session: Session,
     environment: Annotated[str, typer.Argument(help="A file of deploy/environments, without its suffix.")],
     pool: Annotated[str | None, typer.Option("--pool", help="Another file of deploy/pools than it names.")] = None,
+    schedules: Annotated[
+        Literal["active", "paused"] | None, typer.Option("--schedules", help="Otherwise than it says.")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print what would be registered.")] = False,
 ) -> None:
     """Register the deployments of this project as an environment has them."""
     chosen = read(Environment, "environments", environment)
+    if schedules:
+        chosen = chosen.model_copy(update={"schedules": schedules})
     runs = read(Pool, "pools", pool or chosen.pool)
     rendered, template = render(chosen, runs), base_job_template(runs, chosen.secrets)
     if show:
         value = {"prefect.yaml": rendered, "work pool": {"type": runs.type, "base_job_template": template}}
-        session.show(value, lambda out: out.print(_yaml(rendered), markup=False, highlight=False, soft_wrap=True))
+        session.show(value, lambda out: out.print(as_yaml(rendered), markup=False, highlight=False, soft_wrap=True))
         return
-    _see_to_pool(runs, template, chosen.secrets)
+    see_to_pool(runs, template, chosen.secrets)
     _deploy(rendered)
     names = [deployment["name"] for deployment in rendered["deployments"]]
     value = {"environment": environment, "deployments": names, "schedules": chosen.schedules}
@@ -179,8 +184,12 @@ def base_job_template(pool: Pool, secrets: tuple[str, ...] = ()) -> dict[str, An
     return template
 
 
-def _see_to_pool(pool: Pool, template: dict[str, Any], secrets: tuple[str, ...]) -> None:
-    """Make the work pool, or change the one that is there; before that, look for the blocks that its runs need."""
+def see_to_pool(pool: Pool, template: dict[str, Any], secrets: tuple[str, ...]) -> None:
+    """Make the work pool, or change the one that is there; before that, look for the blocks that its runs need.
+
+    Raises:
+        ConfigurationError: A block is missing, or there is a pool of this name and another type.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
@@ -217,9 +226,9 @@ def _deploy(rendered: dict[str, Any]) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "prefect.yaml"
-        file.write_text(_yaml(rendered), encoding="utf-8")
+        file.write_text(as_yaml(rendered), encoding="utf-8")
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
-        code = subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode  # noqa: S603 # our own
+        code = subprocess.run(command, cwd=ROOT, stdout=2, check=False).returncode  # noqa: S603 # our own
     if code:
         raise RagwrightError(f"`prefect deploy --all` ended with exit code {code}", hint="Its output above says why.")
 
@@ -244,7 +253,8 @@ def _known(named: Mapping[str, Any], there: Mapping[str, Any], what: str, place:
         )
 
 
-def _yaml(value: dict[str, Any]) -> str:
+def as_yaml(value: dict[str, Any]) -> str:
+    """A document with its entries in the order given."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
 
 

@@ -24,7 +24,8 @@ def janitor(index: Index = "faq", keep: Kept = 0) -> Vacuumed | None:
     settings = flow_settings(index=index)
     reap_endpoints(settings)
     try:
-        return vacuum_index(settings, keep or settings.retention.generations)
+        # Not tried again while somebody writes: the janitor comes back soon enough.
+        return vacuum_index.with_options(retries=0)(settings, keep or settings.retention.generations)
     except WriterBusy as busy:
         get_run_logger().info("left for the next time: %s", busy.what)
         return None

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import yaml
 from prefect import Flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectHTTPStatusError
+from prefect.testing.cli import invoke_and_assert
 from prefect.utilities.callables import parameter_schema
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 from prefect_on_loopback import PrefectServer, settings_of
+from typer.testing import CliRunner
 
 from deploy import register
 from flows import run_names
@@ -61,6 +61,7 @@ ACCOUNT = {
     "RAGWRIGHT_HOME": "/var/lib/ragwright",
     "RAGWRIGHT_SOURCE": "s3://a-bucket/faq.csv",
     "RAGWRIGHT_CATALOG": "s3://a-bucket/ragwright",
+    "RAGWRIGHT_SAGEMAKER__REGION": "eu-central-1",
     "RAGWRIGHT_SAGEMAKER__ROLE_ARN": "arn:aws:iam::123456789012:role/containers",
     "RAGWRIGHT_SAGEMAKER__SCHEDULER_ROLE_ARN": "arn:aws:iam::123456789012:role/scheduler",
     "RAGWRIGHT_IMAGE": "registry.example/ragwright:0.1.0",
@@ -69,6 +70,9 @@ ACCOUNT = {
     "RAGWRIGHT_TASK_ROLE_ARN": "arn:aws:iam::123456789012:role/runner",
     "RAGWRIGHT_EXECUTION_ROLE_ARN": "arn:aws:iam::123456789012:role/execution",
 }
+
+
+CANARY = "canary-of-the-block"
 
 
 def names(folder: str) -> list[str]:
@@ -241,7 +245,7 @@ def test_an_environment_changes_what_it_names_and_nothing_else(account: None, en
 def test_what_is_not_set_is_named_before_anything_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ACCOUNT:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ConfigurationError, match="RAGWRIGHT_CATALOG, RAGWRIGHT_SAGEMAKER__ROLE_ARN") as refused:
+    with pytest.raises(ConfigurationError, match="RAGWRIGHT_CATALOG, RAGWRIGHT_SAGEMAKER__REGION") as refused:
         register.read(register.Environment, "environments", "production")
     assert refused.value.place == "deploy/environments/production.yaml"
     with pytest.raises(ConfigurationError, match="there is no 'prod'"):
@@ -323,17 +327,10 @@ def client(server: PrefectServer) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def registered(server: PrefectServer, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment | ACCOUNT | server.environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def deploy(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `prefect --no-prompt deploy --all --prefect-file FILE` does in the checkout."""
+    monkeypatch.chdir(ROOT)
+    invoke_and_assert(["--no-prompt", "deploy", "--all", "--prefect-file", str(file)], expected_code=0)
 
 
 def active(client: SyncPrefectClient) -> dict[str, bool]:
@@ -345,72 +342,95 @@ def active(client: SyncPrefectClient) -> dict[str, bool]:
 
 
 @pytest.mark.slow
-def test_everything_can_be_registered_in_every_environment(server: PrefectServer, client: SyncPrefectClient) -> None:
-    pool = ProcessWorker.get_default_base_job_template()
-    client._client.post("/work_pools/", json={"name": "ragwright", "type": "process", "base_job_template": pool})
-    plain = registered(server, "-m", "prefect", "--no-prompt", "deploy", "--all")
-    assert plain.returncode == 0, plain.stdout + plain.stderr
-    assert {d.name: d.version for d in client.read_deployments()} == {
+def test_everything_can_be_registered_in_every_environment(
+    server: PrefectServer, client: SyncPrefectClient, account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.create_work_pool(WorkPoolCreate(name="ragwright", type="process"))
+    deploy(ROOT / "prefect.yaml", monkeypatch)
+    deployments = {found.name: found for found in client.read_deployments()}
+    assert {name: found.version for name, found in deployments.items()} == {
         deployment["name"]: release()["version"] for deployment in DEPLOYMENTS
     }
     assert set(active(client).values()) == {False}, "nothing starts by itself on a laptop"
 
-    refused = registered(server, "deploy/register.py", "production", "--json")
-    assert refused.returncode == 1
-    assert "ragwright-pinecone-api-key" in json.loads(refused.stdout)["error"]["message"]
-    assert set(active(client).values()) == {False}
-
-    Secret(value="canary-of-the-block").save("ragwright-pinecone-api-key", _sync=True)
-    done = registered(server, "deploy/register.py", "production", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = register.read(register.Pool, "pools", "process")
+    production = register.read(register.Environment, "environments", "production")
+    template = register.base_job_template(process, production.secrets)
+    with pytest.raises(ConfigurationError, match="ragwright-pinecone-api-key"):
+        register.see_to_pool(process, template, production.secrets)
+    Secret(value=CANARY).save("ragwright-pinecone-api-key", _sync=True)  # type: ignore[arg-type]
+    register.see_to_pool(process, template, production.secrets)
+    with pytest.raises(ConfigurationError, match="is of type 'process'"):
+        register.see_to_pool(process.model_copy(update={"type": "docker"}), template, ())
+    (tmp_path / "prefect.yaml").write_text(register.as_yaml(register.render(production, process)), encoding="utf-8")
+    deploy(tmp_path / "prefect.yaml", monkeypatch)
     assert set(active(client).values()) == {True}
     found = client.read_deployment_by_name("reindex/nightly-reindex")
     assert found.parameters["source"] == ACCOUNT["RAGWRIGHT_SOURCE"]
     assert found.tags == ["ragwright", "index", "production"]
     assert len(found.schedules) == 1, "registering again changes a schedule, rather than add one"
-    template = client.read_work_pool("ragwright").base_job_template
-    assert b"canary" not in server.database.read_bytes() + Path(f"{server.database}-wal").read_bytes()
-    resolved = asyncio.run(ProcessJobConfiguration.from_template_and_values(template, found.job_variables or {}))
-    assert resolved.env["PINECONE_API_KEY"] == "canary-of-the-block"
-    assert resolved.env["RAGWRIGHT_PROFILE"] == "aws"
+    assert all(CANARY.encode() not in path.read_bytes() for path in server.home.rglob("*") if path.is_file())
+    pool = client.read_work_pool("ragwright")
+    settled = ProcessJobConfiguration.from_template_and_values(pool.base_job_template, found.job_variables or {})
+    environment = asyncio.run(settled).env
+    assert (environment["PINECONE_API_KEY"], environment["RAGWRIGHT_PROFILE"]) == (CANARY, "aws")
 
-    staged = registered(server, "deploy/register.py", "staging", "--json")
-    assert staged.returncode == 0, staged.stdout + staged.stderr
+    monkeypatch.setenv("PREFECT_API_URL", server.url)  # for the process that it starts
+    staged = CliRunner().invoke(register.app, ["staging", "--json"])
+    assert staged.exit_code == 0, staged.output
+    assert "staging" in staged.output
     (schedule,) = client.read_deployment_by_name("reindex/nightly-reindex").schedules
+    assert isinstance(schedule.schedule, CronSchedule)
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 1 * * *", "Europe/Berlin")
+
+
+@pytest.mark.slow
+def test_the_server_makes_no_run_of_wrong_parameters(server: PrefectServer, client: SyncPrefectClient) -> None:
+    limits = {"concurrency_limit": None, "enforce_parameter_schema": True}
+    made: dict[str, UUID] = {}
     for name, parameters, place in WRONG:
-        refused_by = client.read_deployment_by_name(name).id
-        with pytest.raises(PrefectHTTPStatusError, match="409") as refusal:
-            client.create_flow_run_from_deployment(refused_by, parameters=parameters)
-        assert place in str(refusal.value.response.json())
-    runs = client.read_flow_runs()
-    assert all(run.auto_scheduled for run in runs), "what was refused left no run"
+        if name not in made:
+            (declared,) = (one for one in DEPLOYMENTS if name.endswith(f"/{one['name']}"))
+            found = entry(declared)
+            schema = parameter_schema(found).model_dump_for_openapi()
+            made[name] = client.create_deployment(
+                client.create_flow(found), "wrong", parameter_openapi_schema=schema, **limits
+            )
+        with pytest.raises(PrefectHTTPStatusError, match="409") as refused:
+            client.create_flow_run_from_deployment(made[name], parameters=parameters)
+        assert place in refused.value.response.json()["detail"]
+    assert not [run for run in client.read_flow_runs() if run.deployment_id in made.values()]
 
 
 @pytest.mark.slow
 def test_a_scheduled_run_fires_and_one_that_overlaps_is_cancelled(
-    server: PrefectServer, client: SyncPrefectClient, home: Path, monkeypatch: pytest.MonkeyPatch
+    server: PrefectServer, client: SyncPrefectClient, home: Path
 ) -> None:
-    if not client.read_work_pools():
-        assert registered(server, "deploy/register.py", "local").returncode == 0
-    monkeypatch.setenv("RAGWRIGHT_HOME", str(home))
-    deployment = client.read_deployment_by_name("janitor/janitor")
-    for schedule in deployment.schedules:
-        client.delete_deployment_schedule(deployment.id, schedule.id)
-    client.create_deployment_schedules(deployment.id, [(IntervalSchedule(interval=timedelta(seconds=2)), True)])
+    declared = next(deployment for deployment in DEPLOYMENTS if deployment["name"] == "janitor")
+    client.create_work_pool(WorkPoolCreate(name="often", type="process"))
+    deployment = client.create_deployment(
+        client.create_flow(entry(declared)),
+        "often",
+        work_pool_name="often",
+        entrypoint=declared["entrypoint"],
+        path=str(ROOT),
+        concurrency_limit=declared["concurrency_limit"]["limit"],
+        concurrency_options={"collision_strategy": declared["concurrency_limit"]["collision_strategy"]},
+        schedules=[DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(seconds=2)), active=True)],
+    )
 
     def ended() -> dict[StateType | None, str]:
         runs = client.read_flow_runs()
-        return {run.state_type: run.name for run in runs if run.deployment_id == deployment.id}
+        return {run.state_type: run.name for run in runs if run.deployment_id == deployment}
 
     async def work() -> None:
-        async with ProcessWorker(work_pool_name="ragwright", prefetch_seconds=1) as worker:
+        async with ProcessWorker(work_pool_name="often", prefetch_seconds=1) as worker:
             deadline = time.monotonic() + 90
             while not {StateType.COMPLETED, StateType.CANCELLED} <= ended().keys():
                 assert time.monotonic() < deadline, ended()
                 await worker.get_and_submit_flow_runs()
                 await asyncio.sleep(0.5)
-            client.pause_deployment(deployment.id)
+            client.pause_deployment(deployment)
 
     asyncio.run(work())
     assert ended()[StateType.COMPLETED] == "Clean up after faq"
