@@ -233,7 +233,7 @@ def pip_knows(words: Sequence[str]) -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for extras in re.findall(r"ragwright\[([\w,]+)\]", " ".join(words)):
+    for extras in re.findall(r"(?:ragwright|\.)\[([\w,]+)\]", " ".join(words)):
         assert set(extras.split(",")) <= set(project["optional-dependencies"])
 
 
@@ -252,6 +252,7 @@ PARSERS: dict[str, Callable[[Sequence[str]], None]] = {
     "prefect": prefect_knows,
     "make": make_knows,
     "pip": pip_knows,
+    "uv": pip_knows,
     "python": python_knows,
 }
 
