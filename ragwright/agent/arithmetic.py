@@ -161,9 +161,17 @@ def read_arithmetic(text: str, last: str | None = None) -> str | None:
     return read_prices(plain)
 
 
+_NAME = re.compile(r"(?<![\w.-])[a-z][a-z_.-]*\d[\w.-]*")
+
+
 def wants_arithmetic(text: str) -> bool:
-    """Whether a turn might need a calculator at all: numbers, and a word or sign that works on them."""
-    said = _numbers(" ".join(text[:_READ_CHARS].lower().split()))
+    """Whether a turn might need a calculator at all: numbers, and a word or sign that works on them.
+
+    Digits of a name ("H100", "ml.p4d.24xlarge", "us-east-1") are no numbers, and a lone "one" ("how many fit into one
+    account?") counts nothing.
+    """
+    plain = _NAME.sub(" ", " ".join(text[:_READ_CHARS].lower().split()))
+    said = _numbers(plain)
     if re.search(r"\bcalculat(?:e|or)\b", said):
         return True
     numbers = re.findall(r"\d+(?:\.\d+)?", said)
@@ -173,7 +181,8 @@ def wants_arithmetic(text: str) -> bool:
         r"altogether|per)\b|%",
         said,
     )
-    return bool(numbers and words)
+    lone = numbers == ["1"] and re.search(r"\bone\b", plain)
+    return bool(numbers and words and not lone)
 
 
 def _numbers(text: str) -> str:

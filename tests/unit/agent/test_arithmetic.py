@@ -151,3 +151,31 @@ def test_a_word_problem_is_left_to_the_model_but_may_need_the_calculator() -> No
 def test_whatever_is_read_is_arithmetic(text: str, last: str | None) -> None:
     found = read_arithmetic(text, last)
     assert found is None or is_arithmetic(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How many GPUs does an ml.p4d.24xlarge have?",
+        "How much memory is in an H100?",
+        "Price per gigabyte in us-east-1?",
+        "How many profiles fit into one domain?",
+        "How many of them may one account have in total?",
+    ],
+)
+def test_names_with_digits_and_a_lone_one_are_nothing_to_compute_with(text: str) -> None:
+    assert not wants_arithmetic(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "How many minutes are in 3 hours?",
+        "I have one apple and buy two more, how many are there?",
+        "what is one plus one?",
+        "Two H100 at 40 dollars each, how much is that?",
+        "twenty-one cookies for 3 children, how many does each get?",
+    ],
+)
+def test_numbers_beside_them_still_are(text: str) -> None:
+    assert wants_arithmetic(text)
