@@ -154,8 +154,8 @@ class Local:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             # Lets the automation for runs whose process has died notice within minutes.
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            # Kept in memory, the default, leases end with the server: a run of more than four minutes would be crashed by a
-            # restart, and one that died meanwhile would keep its place for ever.
+            # In memory, the default, leases of places end with the server: a restart crashes a run that lasts more than
+            # four minutes after it, and one that died meanwhile keeps its place for ever.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_WORKER_QUERY_SECONDS": "2",  # a person waits for the run; 10, the default, is for many workers
             "PYTHONUNBUFFERED": "1",
@@ -227,6 +227,10 @@ class Api:
         """Runs of the pool that have begun and not ended: their names by their ids."""
         wanted = {"flow_runs": {"state": {"type": {"any_": UNFINISHED}}}, "work_pools": {"name": {"any_": [POOL]}}}
         return {run["id"]: run["name"] for run in self._post("/flow_runs/filter", wanted)}
+
+    def pause(self, paused: bool) -> None:
+        """Let the worker take no more runs, or take them again."""
+        self._client.patch(f"/work_pools/{POOL}", json={"is_paused": paused}).raise_for_status()
 
     def set_state(self, run: str, state: str, message: str, *, force: bool = False) -> None:
         """Bring a flow run into another state."""
@@ -308,6 +312,9 @@ def _server_up(local: Local, wanted: int | None, session: Session) -> tuple[int,
 
 
 def _worker_up(local: Local, api: Api, port: int, session: Session) -> list[str]:
+    if local.noted().get("paused"):
+        api.pause(False)
+        local.note(paused=False)
     if local.find("worker"):
         return []
     # Without its worker nobody else would notice that a run's process is gone, and its slot would stay taken.
@@ -355,6 +362,9 @@ def _worker_down(local: Local) -> list[str]:
 
 def _runs_cancelled(local: Local, api: Api, *, wait: bool) -> list[str]:
     runs = api.unfinished()
+    if runs:  # the place of one that ends is not for the next in the queue
+        local.note(paused=True)
+        api.pause(True)
     for run in runs:
         api.set_state(run, "CANCELLING", "`make down`")
     deadline = time.monotonic() + CANCEL_SECONDS
