@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 
 from ragwright.cli.session import Session, verb
 from ragwright.errors import ConfigurationError, RagwrightError
-from ragwright.settings import Section
+from ragwright.settings_section import Section
 
 ROOT = Path(__file__).resolve().parents[1]
 POOL = "ragwright"
@@ -90,8 +90,8 @@ def register(
     runs = read(Pool, "pools", pool or chosen.pool)
     rendered, template = render(chosen, runs), base_job_template(runs, chosen.secrets)
     if show:
-        value = {"prefect.yaml": rendered, "work pool": {"type": runs.type, "base_job_template": template}}
-        session.show(value, lambda out: out.print(as_yaml(rendered), markup=False, highlight=False, soft_wrap=True))
+        shown = {"prefect.yaml": rendered, "work pool": {"type": runs.type, "base_job_template": template}}
+        session.show(shown, lambda out: out.print(as_yaml(rendered), markup=False, highlight=False, soft_wrap=True))
         return
     see_to_pool(runs, template, chosen.secrets)
     _deploy(rendered)

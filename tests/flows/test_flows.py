@@ -24,6 +24,7 @@ from ragwright.endpoints import EndpointSpec, EndpointStatus, Lease, open_host
 from ragwright.errors import QualityError, RequestRejected, SourceError, Throttled, Unavailable
 from ragwright.index.attempt import open_catalog
 from ragwright.index.history import generations
+from ragwright.index.reindex import writer_lease
 from ragwright.settings import load_settings
 from tasks.policies import TRANSIENT
 
@@ -146,6 +147,17 @@ def test_a_run_leaves_endpoints_alone_that_ran_before_it(home: Path, faq: str) -
     pipeline(source=faq, questions={"evaluate": False})
     assert servers(home) == before != []
     assert teardown(dry_run=False) == ["test-embedder"]
+
+
+def test_a_re_index_starts_the_embedder_that_it_lacks_and_stops_it(home: Path, faq: str) -> None:
+    assert reindex(source=faq, index="lacking").embedded == 12
+    assert servers(home) == []
+
+
+def test_the_janitor_leaves_an_index_that_is_being_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGWRIGHT_EMBEDDING__ENDPOINT", "hashing:64")
+    with writer_lease(load_settings(index="written")):
+        assert janitor(index="written") is None
 
 
 def test_provisioned_endpoints_are_in_service(home: Path) -> None:
