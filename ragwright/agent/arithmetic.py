@@ -161,7 +161,7 @@ def read_arithmetic(text: str, last: str | None = None) -> str | None:
     return read_prices(plain)
 
 
-_NAME = re.compile(r"(?<![\w.-])[a-z][a-z_.-]*\d[\w.-]*")
+_WITH_DIGITS = re.compile(r"(?<![\w.-])[a-z][a-z_.-]*\d[\w.-]*")
 
 
 def wants_arithmetic(text: str) -> bool:
@@ -170,7 +170,7 @@ def wants_arithmetic(text: str) -> bool:
     Digits of a name ("H100", "ml.p4d.24xlarge", "us-east-1") are no numbers, and a lone "one" ("how many fit into one
     account?") counts nothing.
     """
-    plain = _NAME.sub(" ", " ".join(text[:_READ_CHARS].lower().split()))
+    plain = _WITH_DIGITS.sub(" ", " ".join(text[:_READ_CHARS].lower().split()))
     said = _numbers(plain)
     if re.search(r"\bcalculat(?:e|or)\b", said):
         return True

@@ -12,6 +12,8 @@ import pytest
 from command_line import RAGWRIGHT, CommandLine
 from emulators.model_server import Pieces, events, serve
 
+from ragwright.models import resolve
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # seconds; the model may have to be fetched first
 
 TURNS = ["hey how are you today?", "what is 4 to the power of 2.1?", "can you multiply that by 3?"]
@@ -109,3 +111,15 @@ def test_a_reply_that_breaks_off_ends_with_an_error_and_nothing_of_it_is_stored(
     assert not replies
     [stored] = elsewhere.run("chat", "--sessions", "--json").value
     assert (stored["name"], stored["turns"]) == ("cats", 1)
+
+
+def test_any_gguf_file_can_be_talked_to(shell: CommandLine, model_cache: Path) -> None:
+    path = resolve("smollm2-135m-instruct-q4", cache=model_cache)["model"]
+    (shell.folder / "one.jsonl").write_text(json.dumps({"id": "g", "turns": ["what is 12 times 7?"]}) + "\n")
+    try:
+        done = shell.run("chat", "--file", "one.jsonl", "--no-search", "--model", str(path), timeout=500)
+    finally:
+        shell.run("endpoints", "down")
+    [line] = done.lines
+    assert line["steps"][-1]["observation"] == "84"
+    assert "84" in line["reply"]
