@@ -5,6 +5,8 @@ made to upset a parser: quotes, brackets, fences, other scripts, control charact
 conversation, so that any of them can be played again by itself. A reply that is cut off counts against the format.
 
     python benchmarks/agent_format.py --turns 500
+    python benchmarks/agent_format.py --turns 500 --part 1/10 --out format     # the same in parts, in any order
+    python benchmarks/agent_format.py --turns 500 --sum format                 # adds them up; refuses a missing one
 """
 
 from __future__ import annotations
@@ -15,14 +17,18 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from ragwright.agent import open_agent, tool
 from ragwright.agent.benchmark.cases import load_attacks, load_cases
 from ragwright.agent.benchmark.playing import record_turn
 from ragwright.agent.benchmark.running import NewAgents
-from ragwright.agent.benchmark.scoring import TurnRecord, format_shares, is_action
+from ragwright.agent.benchmark.scoring import Share, TurnRecord, format_shares, is_action
 from ragwright.agent.benchmark.subjects import in_service, subject
 from ragwright.bundled import bundled
+from ragwright.errors import ConfigurationError
 from ragwright.evaluation.questions import load
 from ragwright.generation import open_generator
 from ragwright.settings import Settings, load_settings
@@ -44,34 +50,70 @@ def main() -> int:
     parser.add_argument(
         "--part", default="1/1", help="Of the turns, 2/3 for the second third: to share them among homes."
     )
+    parser.add_argument("--out", type=Path, help="Folder for the report of this part.")
+    parser.add_argument("--sum", type=Path, metavar="FOLDER", help="Ask nothing; add up the parts in a folder.")
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args()
+    if flags.sum is not None:
+        return show(summed(flags.sum, flags.model, flags.turns, flags.seed), as_json=flags.json)
     part, parts = map(int, flags.part.split("/"))
     turns = varied_turns(flags.turns, flags.seed)[part - 1 :: parts]
     started = time.perf_counter()
     records = play(flags.model, turns, load_settings())
     strict, _ = format_shares(records)
-    low, high = strict.interval
     broken = [text for record in records for text in record.raw if not is_action(text)]
     report = {
         "model": flags.model,
+        "seed": flags.seed,
+        "of_turns": flags.turns,
+        "part": [part, parts],
         "turns": len(turns),
         "replies": strict.trials,
         "in_format": strict.successes,
-        "interval": [low, high],
         "broken": broken[:10],
         "errors": dict(Counter(record.error for record in records if record.error)),
         "tools": dict(Counter(name for record in records for name in record.tools)),
         "seconds": round(time.perf_counter() - started, 1),
     }
-    if flags.json:
-        print(json.dumps(report, ensure_ascii=False))
+    if flags.out is not None:
+        flags.out.mkdir(parents=True, exist_ok=True)
+        (flags.out / f"{part}-of-{parts}.json").write_text(json.dumps(report))
+    return show(report, as_json=flags.json)
+
+
+def show(report: Mapping[str, Any], *, as_json: bool) -> int:
+    """Print a report; 1 if a single reply is not in the format."""
+    share = Share(report["in_format"], report["replies"])
+    low, high = share.interval
+    if as_json:
+        print(json.dumps({**report, "interval": [low, high]}, ensure_ascii=False))
     else:
-        print(f"{strict.successes} of {strict.trials} replies over {len(turns)} turns are in the format.")
+        print(f"{share.successes} of {share.trials} replies over {report['turns']} turns are in the format.")
         print(f"95 % interval: {low:.2%} to {high:.2%}; {report['seconds']} s; tools called: {report['tools']}")
-        for text in (*broken[:10], *report["errors"]):
+        for text in (*report["broken"], *report["errors"]):
             print(f"not in the format: {text!r}")
-    return 0 if strict.successes == strict.trials else 1
+    return 0 if share.successes == share.trials else 1
+
+
+def summed(folder: Path, model: str, turns: int, seed: int) -> dict[str, Any]:
+    """The parts of one run as one report.
+
+    Raises:
+        ConfigurationError: One is missing, or they are not of one run.
+    """
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*-of-*.json"))]
+    parts = {tuple(report["part"]) for report in found}
+    whole = {(part, len(found)) for part in range(1, len(found) + 1)}
+    same = all((r["model"], r["of_turns"], r["seed"]) == (model, turns, seed) for r in found)
+    if not found or parts != whole or not same or sum(report["turns"] for report in found) != turns:
+        raise ConfigurationError(
+            f"{sorted(parts)} are not all parts of one run with {turns} turns, seed {seed} and {model!r}",
+            place=str(folder),
+            hint="Run what is missing with the same flags, into a folder of its own.",
+        )
+    added = {name: sum(r[name] for r in found) for name in ("turns", "replies", "in_format", "seconds")}
+    counted = {name: dict(sum((Counter(r[name]) for r in found), Counter())) for name in ("errors", "tools")}
+    return {"model": model, "seed": seed, **added, "broken": [text for r in found for text in r["broken"]], **counted}
 
 
 def varied_turns(count: int, seed: int) -> list[str]:
