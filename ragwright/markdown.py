@@ -28,15 +28,15 @@ def block(text: str) -> str:
     return f"{fence}\n{text}\n{fence}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> str:
     """A table of texts.
 
     Args:
         head: Names of the columns. In a browser more than about six are cut off at the right.
         rows: As many cells each.
-        numbers: Whether all columns but the first are numbers, to be aligned at the right.
+        numbers: How many of the last columns are numbers, to be aligned at the right.
     """
-    rule = ["---"] + ["---:" if numbers else "---"] * (len(head) - 1)
+    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
     lines = [map(inline, head), rule, *(map(inline, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

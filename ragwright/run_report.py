@@ -151,7 +151,9 @@ class _Told:
         yield "### Ledger"
         ledger = self._report["ledger"]
         names = ("source_rows", "added", "updated", "unchanged", "quarantined", "failed", "removed")
-        yield table([name.replace("_", " ") for name in names], [[f"{ledger[name]:,}" for name in names]], numbers=True)
+        yield table(
+            [name.replace("_", " ") for name in names], [[f"{ledger[name]:,}" for name in names]], numbers=len(names)
+        )
         report = self._report
         yield (
             f"{report['chunks']:,} sections are visible; {report['embedded']:,} were embedded "
@@ -172,12 +174,12 @@ class _Told:
             rows = "1 row is" if len(bad) == 1 else f"{len(bad):,} rows are"
             yield f"{rows} in quarantine and not in the index. Failed expectations:"
             counts = sorted(bad["rule"].value_counts().to_pylist(), key=lambda item: -item["counts"])
-            yield table(["expectation", "rows"], [[one["values"], f"{one['counts']:,}"] for one in counts])
+            yield table(["expectation", "rows"], [[one["values"], f"{one['counts']:,}"] for one in counts], numbers=1)
             yield "\n".join(map(_quarantined, bad.slice(0, _ROWS).to_pylist()))
             yield _more(len(bad), "in the Data Docs")
         if warned:
             yield "Warnings, for rows that are in the index all the same:"
-            yield table(["expectation", "rows"], [[rule, f"{count:,}"] for rule, count in warned.items()])
+            yield table(["expectation", "rows"], [[rule, f"{count:,}"] for rule, count in warned.items()], numbers=1)
 
     def gate(self) -> Iterator[str]:
         gate = self._gate

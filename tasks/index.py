@@ -65,7 +65,7 @@ def chunk(settings: Settings, generation: int, portion: Portion) -> int:
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings) as embedder,
-        progress_artifact(f"{settings.index}-chunking-{portion.first + 1}", f"Chunking {portion}") as progress,
+        progress_artifact(f"{settings.index}-chunking-{portion.number}", f"Chunking {portion}") as progress,
     ):
         chunks = 0
         for done, partition in enumerate(portion.partitions):
@@ -90,7 +90,7 @@ def write(settings: Settings, generation: int, portion: Portion) -> Written:
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings, retry=settings.retry) as embedder,
-        progress_artifact(f"{settings.index}-embedding-{portion.first + 1}", f"Embedding {portion}") as progress,
+        progress_artifact(f"{settings.index}-embedding-{portion.number}", f"Embedding {portion}") as progress,
     ):
         for done, partition in enumerate(portion.partitions):
             inner = progress if portion.count == 1 else silent

@@ -14,11 +14,13 @@ class Portion:
     """Neighbouring partitions that one task run takes.
 
     Attributes:
+        number: Its own, from 1.
         first: Number of the first one, from 0.
         count: How many.
         of: All that there are.
     """
 
+    number: int
     first: int
     count: int
     of: int
@@ -39,4 +41,6 @@ def portions(partitions: int, *, at_most: int = AT_MOST) -> list[Portion]:
     """Deal out partitions to at most so many task runs, as evenly as can be."""
     runs = min(partitions, at_most)
     bounds = [number * partitions // runs for number in range(runs + 1)] if runs else []
-    return [Portion(first, end - first, partitions) for first, end in pairwise(bounds)]
+    return [
+        Portion(number, first, end - first, partitions) for number, (first, end) in enumerate(pairwise(bounds), start=1)
+    ]

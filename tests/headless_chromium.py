@@ -1,8 +1,9 @@
 """Pages as a person sees them: Chromium without a window, spoken to by its DevTools protocol.
 
-It opens no address but this machine's: every other name is told not to exist. As a program it takes a picture:
+It opens no address but this machine's: every other name is told not to exist. As a program it takes a picture of the
+newest artifact of a key, for the README:
 
-    python tests/headless_chromium.py URL FILE.png [TEXT TO WAIT FOR]
+    python tests/headless_chromium.py http://127.0.0.1:4200 faq-report docs/images/report.png
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,9 +171,14 @@ def _call(
 
 
 if __name__ == "__main__":
-    url, file, *awaited = sys.argv[1:]
+    site, key, file = sys.argv[1:]
+    query = json.dumps({"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 1}).encode()
+    request = urllib.request.Request(f"{site}/api/artifacts/filter", query, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request) as reply:
+        (artifact,) = json.load(reply)
     with browser() as page:
-        page.open(url)
-        page.wait_for(*awaited)
+        page.size(1_280, 1_080)
+        page.open(f"{site}/artifacts/artifact/{artifact['id']}")
+        page.wait_for(artifact["description"], "Cost")
         time.sleep(1.0)  # for what is still fading in
         page.picture(Path(file))

@@ -14,7 +14,7 @@ from tasks.portions import AT_MOST, Portion, portions
 def test_every_partition_is_in_one_portion_and_they_are_alike(partitions: int, at_most: int) -> None:
     dealt = portions(partitions, at_most=at_most)
     assert [number for one in dealt for number in one.partitions] == list(range(partitions))
-    assert len(dealt) == min(partitions, at_most)
+    assert [one.number for one in dealt] == list(range(1, min(partitions, at_most) + 1))
     sizes = {one.count for one in dealt}
     assert not sizes or max(sizes) - min(sizes) <= 1
 
@@ -28,8 +28,8 @@ def test_a_re_index_of_16000_rows_is_at_most_a_hundred_task_runs(partition_rows:
 @pytest.mark.parametrize(
     ("portion", "said"),
     [
-        (Portion(2, 1, 12), "partition 3 of 12"),
-        (Portion(0, 5, 160), "partitions 1 to 5 of 160"),
+        (Portion(3, 2, 1, 12), "partition 3 of 12"),
+        (Portion(1, 0, 5, 160), "partitions 1 to 5 of 160"),
     ],
 )
 def test_a_portion_is_counted_as_people_count(portion: Portion, said: str) -> None:
