@@ -9,6 +9,8 @@ UV     := $(BIN)/uv
 UV_VERSION := 0.13.9
 # Certificates of the machine, as pip takes them: a company's proxy has its own.
 export UV_SYSTEM_CERTS ?= 1
+# Compile what is installed once: where PYTHONDONTWRITEBYTECODE is set, every process would do it again, for seconds.
+export UV_COMPILE_BYTECODE ?= 1
 EXTRAS := dev,aws,pinecone,dask,bench
 
 # The server's port, where 4200 will not do: make up PORT=5200
@@ -43,7 +45,7 @@ down: $(VENV)/.base  ## stop them, their runs, and the endpoints that those star
 	@$(BIN)/python deploy/local.py down
 
 test: $(VENV)/.dev  ## run the tests
-	$(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
 
 lint: $(VENV)/.dev  ## check style
 	$(BIN)/ruff check .
