@@ -103,12 +103,12 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CommandLin
     (tmp_path / "my-model").mkdir()
     (tmp_path / "my-model" / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     gguf(tmp_path / "model.gguf")
-    (tmp_path / "my_questions.jsonl").write_text("".join(lines[::20]), encoding="utf-8")
+    (tmp_path / "my_questions.jsonl").write_text("".join(lines[::6]), encoding="utf-8")
     shell = CommandLine(
         tmp_path,
         NO_MODELS
-        | {"RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "10", "RAGWRIGHT_GATE__SAMPLE": "10"}
-        | {"RAGWRIGHT_GATE__MODE": "warn"}  # hashed vectors reach no floor
+        | {"RAGWRIGHT_ANSWERING__CALIBRATION_ROWS": "10", "RAGWRIGHT_EVALUATION__QUESTIONS": "my_questions.jsonl"}
+        | {"RAGWRIGHT_GATE__SAMPLE": "10", "RAGWRIGHT_GATE__MODE": "warn"}  # hashed vectors reach no floor
         | SETTINGS.get(section_of(first), {}),
     )
     yield shell
