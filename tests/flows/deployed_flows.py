@@ -45,7 +45,7 @@ from ragwright.stores import open_store
 ROOT = Path(__file__).resolve().parents[2]
 POOL = "ragwright"
 DIMENSION = 384
-PATIENCE = 90.0
+PATIENCE = 150.0
 """Seconds that anything here may take on a machine that does other things too."""
 
 
@@ -327,7 +327,7 @@ class Workplace:
     def _start_worker(self) -> None:
         quick = {
             "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "PREFECT_WORKER_HEARTBEAT_SECONDS": "5",
+            "PREFECT_LOGGING_TO_API_ENABLED": "false",  # logs are read from files
         }
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
         with self._log.open("ab") as log:
