@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -21,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -330,6 +332,20 @@ def test_a_changed_source_starts_a_reindex_once(
     assert len(client.read_flow_runs(deployment_filter=mine)) == 1
 
 
+def test_a_bucket_s_notification_starts_a_reindex_too(client: SyncPrefectClient, started: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (template,) = re.findall(r"^```json\n(\[.*?\])\n```$", page, re.DOTALL | re.MULTILINE)
+    told = {"id": str(uuid4()), "time": "2026-11-22T05:00:00Z", "bucket": "faqs", "key": "team/faq.csv", "etag": "9f3c"}
+    body = re.sub(r"<(\w+)>", lambda name: told[name[1]], template)
+    for _ in range(2):  # EventBridge delivers at least once
+        sent = httpx.post(f"{started['ui']}/api/events", content=body, headers={"Content-Type": "application/json"})
+        assert sent.is_success
+    queued = until(
+        lambda: [run for run in client.read_flow_runs() if run.parameters.get("source", "").startswith("s3:")]
+    )
+    assert [run.parameters["source"] for run in queued] == ["s3://faqs/team/faq.csv"]
+
+
 def test_down_cancels_what_runs_and_leaves_nothing(client: SyncPrefectClient, project: Project) -> None:
     host = LocalHost(project.home, cache=project.home)
     until(host.list)  # the re-index that the changed source started has its embedder
@@ -346,4 +362,7 @@ def test_down_cancels_what_runs_and_leaves_nothing(client: SyncPrefectClient, pr
     with sqlite3.connect(project.home / "prefect" / "prefect.db") as database:
         query = "select state_type from flow_run where id = ?"
         assert database.execute(query, [str(run.id)]).fetchall() == [("CANCELLED",)]
+        # What waited for its place was not started instead.
+        query = "select count(*) from flow_run where state_type = 'SCHEDULED' and parameters like '%s3://faqs%'"
+        assert database.execute(query).fetchall() == [(1,)]
     assert project.made("down")["did"] == []

@@ -14,6 +14,7 @@ import pytest
 from ragwright.errors import RagwrightError, SourceError, Throttled, TimedOut, TransientError, Unavailable
 from ragwright.settings import SourceSettings
 from ragwright.sources import open_source
+from ragwright.sources.version import source_version
 
 CSV = b"question,answer\nIs it?,yes\n"
 
@@ -181,6 +182,16 @@ def bucket() -> Iterator[str]:
 def test_an_object_on_s3_is_read(bucket: str) -> None:
     with open_source(f"{bucket}/team a/faq.csv", SourceSettings()) as source:
         assert next(source.partitions()).rows["answer"].to_pylist() == ["yes"]
+
+
+def test_an_object_on_s3_that_is_written_again_has_another_version(bucket: str) -> None:
+    import boto3
+
+    versions = []
+    for body in (CSV, CSV, CSV + b"more,rows\n"):
+        boto3.client("s3").put_object(Bucket="faqs", Key="watched.csv", Body=body)
+        versions.append(source_version(f"{bucket}/watched.csv", SourceSettings()))
+    assert versions[0] == versions[1] != versions[2], "an entity tag stands for the content"
 
 
 def test_a_missing_object_bucket_or_key_is_a_permanent_error(bucket: str) -> None:
