@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import psutil
 import typer
+from dotenv import dotenv_values
 
 from ragwright.cli.session import Session, verb
 from ragwright.endpoints import processes
@@ -433,8 +434,9 @@ def _leave_address(port: int) -> str:
         note = f"This folder has a prefect.toml of your own, which is left as it is. Put into it: api.url = {url!r}"
     else:
         TOML.write_text(f'{TOML_NOTE}\n[api]\nurl = "{url}"\n', encoding="utf-8")
-    if os.environ.get("PREFECT_API_URL", url) != url:
-        note = f"PREFECT_API_URL is set in your shell and names another server: export PREFECT_API_URL={url}"
+    for place, set_there in (("your shell", os.environ), (".env", dotenv_values(".env"))):
+        if set_there.get("PREFECT_API_URL") not in (None, url):
+            note = f"PREFECT_API_URL is set in {place} and names another server. Here it would be {url}"
     return note
 
 
