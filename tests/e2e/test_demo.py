@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from command_line import RAGWRIGHT, CommandLine, Done
+from prefect_on_loopback import spare_the_migration
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # seconds; models may have to be fetched first
 
@@ -74,6 +75,7 @@ def test_the_index_it_made_stays(watched: Watched, shell: CommandLine) -> None:
 def test_an_interrupt_ends_what_was_started(tmp_path: Path) -> None:
     models = {"RAGWRIGHT_EMBEDDING__MODEL": "hashing-384", "RAGWRIGHT_GENERATION__ENDPOINT": "none"}
     shell = CommandLine(tmp_path, models)
+    spare_the_migration(shell.home / "prefect")
     with (tmp_path / "log").open("wb") as log:
         command = [str(RAGWRIGHT), "demo"]
         demo = subprocess.Popen(command, cwd=tmp_path, env=shell.env, stdout=log, stderr=log, start_new_session=True)

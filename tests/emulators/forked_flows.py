@@ -60,6 +60,7 @@ class WarmFlows:
         own = {
             "PREFECT_API_URL": self._api_url,
             "PREFECT_HOME": str(self._folder / "prefect"),
+            "PREFECT_API_TLS_INSECURE_SKIP_VERIFY": "true",  # no certificates are read for a server on loopback
             "PREFECT_LOGGING_TO_API_ENABLED": "false",  # logs are read from files
         }
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
@@ -93,7 +94,11 @@ class WarmFlows:
 def serve() -> None:
     """Import what the flow needs, then fork whenever asked. Nothing is connected before a fork."""
     import boto3
-    import pinecone
+    import pinecone.client.indexes
+    import pinecone.index
+    import prefect.flow_engine
+    import prefect.task_engine
+    import prefect.utilities.visualization
 
     import flows.pipeline
     import ragwright.endpoints.aws
@@ -106,8 +111,8 @@ def serve() -> None:
     aws = ragwright.endpoints.aws.Aws("us-east-1", retry=ragwright.retry.ONCE)
     for service in ("sagemaker", "sagemaker-runtime", "scheduler", "s3"):
         aws.client(service)
-    warmed = (boto3, pinecone, flows.pipeline, ragwright.endpoints.sagemaker)
-    assert all(warmed)
+    warmed = (boto3, pinecone.index, pinecone.client.indexes, flows.pipeline, ragwright.endpoints.sagemaker)
+    assert all((*warmed, prefect.flow_engine, prefect.task_engine, prefect.utilities.visualization))
     sys.path.append(str(Path(__file__).parents[1]))
     from warm_imports import warm
 
