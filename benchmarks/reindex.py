@@ -279,15 +279,14 @@ def endpoint(args: argparse.Namespace, state: Path) -> AbstractContextManager[ob
 
 
 def peer_python(folder: Path) -> Path:
-    """The interpreter of the peers' environment, which is made if it is not there."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        try:
-            subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", PEERS / "requirements.txt"], check=True)
-        except BaseException:
-            shutil.rmtree(folder)
-            raise
+    """The interpreter of the peers' environment, which is made if it is not there, or holds other versions."""
+    python, wanted, has = folder / "bin" / "python", PEERS / "requirements.txt", folder / "requirements.txt"
+    if not (has.exists() and has.read_bytes() == wanted.read_bytes()):
+        if not python.exists():
+            venv.create(folder, with_pip=True)
+        # By pip, which copies: NLTK, which LlamaIndex loads, refuses files that are linked from a cache.
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", wanted], check=True)
+        shutil.copyfile(wanted, has)
     return python.absolute()
 
 
