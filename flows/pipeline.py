@@ -66,7 +66,18 @@ def main() -> None:
     parser.add_argument("--questions", help="Question set (JSONL); none: no evaluation.")
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--report", type=Path, help="Where to write the report as JSON.")
+    parser.add_argument("--task-runner", choices=["threads", "dask"], help="RAGWRIGHT_TASK_RUNNER")
+    parser.add_argument(
+        "--dask-address", help="Scheduler of a Dask cluster that runs already (RAGWRIGHT_DASK__ADDRESS)."
+    )
+    parser.add_argument("--dask-workers", help="Processes on this machine otherwise (RAGWRIGHT_DASK__WORKERS).")
     flags = parser.parse_args()
+    chosen = {
+        "RAGWRIGHT_TASK_RUNNER": flags.task_runner,
+        "RAGWRIGHT_DASK__ADDRESS": flags.dask_address,
+        "RAGWRIGHT_DASK__WORKERS": flags.dask_workers,
+    }
+    os.environ.update({name: value for name, value in chosen.items() if value is not None})
     questions = AskedAround(evaluate=flags.questions is not None, file=flags.questions or "", sample=flags.sample)
     try:
         report = pipeline(source=flags.source, questions=questions)

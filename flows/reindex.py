@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from prefect import flow, unmapped
+from prefect import flow
 from prefect.runtime import flow_run
 
 from flows import run_names
@@ -31,6 +31,7 @@ from tasks.index import (
 from tasks.portions import portions
 from tasks.reports import reported
 from tasks.secrets import flow_settings
+from tasks.workers import workers
 
 
 @flow(name="reindex", flow_run_name=run_names.reindex, on_cancellation=[stop_endpoints], on_crashed=[stop_endpoints])
@@ -50,19 +51,22 @@ def reindex(
     """
     started = time.time()
     settings = flow_settings(index=index, **gate.overrides)
-    fixed = unmapped(settings)  # the tree would count as something to map over
     run_id = flow_run.id or ""
     request = ReindexRequest(source=source, run_id=run_id, **changes.model_dump())
     with reported(settings) as run:
         keeper = Gatekeeper.of(settings, gate.path, sample=gate.sample or None)
-        with embedder_in_service(settings), writer_lease(settings, run_id) as lease:
+        with (
+            embedder_in_service(settings),
+            writer_lease(settings, run_id) as lease,
+            workers(settings, lease) as mapped,
+        ):
             generation = run.generation = begin_generation(settings, request, lease.epoch)
             with concluding(settings, generation):
                 staged = validate_source(settings, request, generation)
                 shares = portions(staged.partitions)
-                chunks = sum(chunk.map(fixed, generation, shares).result()) if shares else 0
+                chunks = sum(mapped.run(chunk, generation, shares))
                 plan = plan_generation(settings, generation, staged.partitions)
-                batches = write.map(fixed, generation, shares).result() if has_inserts(plan) else []
+                batches = mapped.run(write, generation, shares) if has_inserts(plan) else []
                 written = sum(batches, Written()) + retire_records(settings, generation)
                 verify(settings, generation)
                 calibrate(settings, generation)

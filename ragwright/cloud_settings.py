@@ -1,4 +1,4 @@
-"""The branches of the settings tree that speak of accounts: SageMaker, prices, Pinecone."""
+"""The branches of the settings tree that reach past this machine: SageMaker, prices, Pinecone, Dask."""
 
 from __future__ import annotations
 
@@ -66,4 +66,18 @@ class PineconeSettings(Section):
         "",
         max_length=1_000,
         description="Id of the storage integration that lets Pinecone read the catalog's bucket. Empty: it is public.",
+    )
+
+
+class DaskSettings(Section):
+    """Dask's workers, where `task_runner` is `dask`."""
+
+    address: str | None = Field(
+        None,
+        pattern=r"^(tcp|tls|ws|wss)://.",
+        description="Scheduler of a Dask cluster that runs already. None: a cluster on this machine for each run.",
+    )
+    workers: int = Field(2, ge=1, le=256, description="Processes of a cluster on this machine.")
+    start_timeout_seconds: float = Field(
+        120, gt=0, description="How long to wait for the scheduler, and for the first worker."
     )

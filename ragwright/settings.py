@@ -19,7 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from ragwright.cloud_settings import CostSettings, PineconeSettings, SageMakerSettings
+from ragwright.cloud_settings import CostSettings, DaskSettings, PineconeSettings, SageMakerSettings
 from ragwright.errors import ConfigurationError
 from ragwright.profiles import Profile, ProfileSource
 from ragwright.retry import RetryPolicy
@@ -320,6 +320,11 @@ class Settings(BaseSettings):
     )
     catalog: str = Field("", description="Catalog location: a folder or `s3://bucket/prefix`. Default: in `home`.")
 
+    task_runner: Literal["threads", "dask"] = Field(
+        "threads",
+        description="What runs a re-index's partitions: threads of its process, or Dask's workers.",
+    )
+
     source: SourceSettings = SourceSettings()
     quality: QualitySettings = QualitySettings()
     chunking: ChunkingSettings = ChunkingSettings()
@@ -334,6 +339,7 @@ class Settings(BaseSettings):
     gate: GateSettings = GateSettings()
     retention: RetentionSettings = RetentionSettings()
     writer: WriterSettings = WriterSettings()
+    dask: DaskSettings = DaskSettings()
     pinecone: PineconeSettings = PineconeSettings()
     retry: RetryPolicy = RetryPolicy()
 

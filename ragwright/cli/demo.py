@@ -37,6 +37,10 @@ def demo(
         str | None,
         typer.Option("--profile", help="Where: local, or aws (SageMaker, Pinecone and S3; RAGWRIGHT_PROFILE)."),
     ] = None,
+    task_runner: Annotated[
+        str | None,
+        typer.Option("--task-runner", help="What runs partitions: threads, or dask (RAGWRIGHT_TASK_RUNNER)."),
+    ] = None,
 ) -> None:
     """Provision, validate, index, question and clean up: the pipeline flow, on local models, with no account.
 
@@ -45,7 +49,7 @@ def demo(
     """
     from ragwright.profiles import require
 
-    settings = session.settings(profile=profile)
+    settings = session.settings(profile=profile, task_runner=task_runner)
     require(settings)
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
@@ -87,7 +91,7 @@ def _run(command: list[str], environment: dict[str, str], session: Session) -> i
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    chosen = os.environ | {"RAGWRIGHT_PROFILE": settings.profile}
+    chosen = os.environ | {"RAGWRIGHT_PROFILE": settings.profile, "RAGWRIGHT_TASK_RUNNER": settings.task_runner}
     if "PREFECT_API_URL" not in chosen:
         home = (settings.home / "prefect").resolve()
         home.mkdir(parents=True, exist_ok=True)

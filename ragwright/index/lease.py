@@ -18,6 +18,8 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -92,6 +94,7 @@ class WriterLease:
 
     def __init__(self, catalog: Catalog, *, run_id: str = "", ttl: float = 30.0, trust_dead: bool = False) -> None:
         self._catalog, self._run_id, self._ttl, self._trust_dead = catalog, run_id, ttl, trust_dead
+        self._lent = False
         self._valid_until, self._expires_at = 0.0, datetime.min.replace(tzinfo=UTC)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -109,7 +112,7 @@ class WriterLease:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        if self.remaining() > 0:
+        if self.remaining() > 0 and not self._lent:
             try:
                 self._write(released=True)
             except RagwrightError as failure:
@@ -125,6 +128,18 @@ class WriterLease:
         """Seconds for which requests may still be sent."""
         by_wall_clock = (self._expires_at - datetime.now(UTC)).total_seconds()
         return min(self._valid_until - time.monotonic(), by_wall_clock)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Other processes send requests under it meanwhile; leave the block normally only when they have ended.
+
+        They may outlive this process, so nobody trusts its death until the lease has lapsed. Nor is it given back after
+        a block that ended otherwise.
+        """
+        self._lent = True
+        self._write()
+        yield
+        self._lent = False
 
     def _acquire(self) -> None:
         names = self._catalog.names("writer")
@@ -157,7 +172,7 @@ class WriterLease:
         holder = self._catalog.read_json(_path(epoch))
         if holder is None or holder.get("released"):
             return
-        if self._trust_dead and is_gone(holder.get("process", {})):
+        if self._trust_dead and not holder.get("lent") and is_gone(holder.get("process", {})):
             return
         try:
             expires = datetime.fromisoformat(holder["expires_at"])
@@ -182,6 +197,7 @@ class WriterLease:
                 "process": process_identity(),
                 "released": released,
                 "run_id": self._run_id,
+                "lent": self._lent,
             }
         ).encode()
 

@@ -71,6 +71,28 @@ def test_a_dead_holder_is_replaced_at_once_only_where_its_requests_died_with_it(
         assert lease.epoch == 2
 
 
+def test_a_lent_lease_outlives_its_holder_who_cannot_speak_for_the_others(catalog: Catalog) -> None:
+    lend = HOLD.replace("    print", "    lease.lent().__enter__()\n    print")
+    lend = lend.replace(", ttl=float(sys.argv[2])):", ", ttl=float(sys.argv[2])) as lease:")
+    holder = subprocess.Popen([sys.executable, "-c", lend, catalog.location, "30"], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    holder.kill()
+    holder.wait()
+    holder.stdout.close()
+    with pytest.raises(WriterBusy):
+        WriterLease(catalog, trust_dead=True).__enter__()
+
+
+def test_a_lease_is_given_back_only_when_those_it_was_lent_to_are_done(catalog: Catalog) -> None:
+    with WriterLease(catalog) as lease, lease.lent():
+        pass
+    with WriterLease(catalog) as lease, pytest.raises(ValueError, match="later"), lease.lent():
+        raise ValueError("later")
+    with pytest.raises(WriterBusy):
+        WriterLease(catalog).__enter__()
+
+
 def test_a_lapsed_lease_is_taken_over_and_its_holder_stops(catalog: Catalog) -> None:
     first = WriterLease(catalog, ttl=30)
     first._acquire()  # no heartbeat: a holder that hangs
