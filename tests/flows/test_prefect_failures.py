@@ -85,6 +85,8 @@ def test_a_killed_run_is_crashed_leaves_nothing_and_a_retry_from_the_ui_complete
     until(lambda: not hosted.servers(), lambda: ready.said)
     assert hosted.endpoints() == []
     assert ready.slots("pipeline") == 0
+    # The worker reports it once more when it is done with it, and would crash a retry that is under way by then.
+    until(lambda: "prefect.flow_runs.worker - Check whether" in ready.said, lambda: ready.said)
     run.change(Scheduled(name="AwaitingRetry", message="Retry from the UI"))
     run.reaches(StateType.COMPLETED)
     assert run.count == 2
