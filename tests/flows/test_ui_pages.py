@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,15 +13,14 @@ from typing import Any
 
 import pytest
 import yaml
-from headless_chromium import Page, browser, installed
+from headless_chromium import PAGE_SECONDS, Page, browser, installed
 from prefect import Flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
-    TaskRunFilter,
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect_on_loopback import PrefectServer
@@ -77,9 +77,6 @@ def site(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
         )
         assert state.is_completed(), state
         run = client.read_flow_run(state.state_details.flow_run_id)
-        tasks = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])), task_run_filter=TaskRunFilter()
-        )
         (report,) = client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[f"{INDEX}-report"]))
         )
@@ -87,12 +84,26 @@ def site(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
         yield Site(
             prefect_server.url.removesuffix("/api"),
             run,
-            [task.name for task in tasks],
+            recorded(client, run),
             str(report.id),
             deployments,
         )
         for identity in deployments.values():
             client.delete_deployment(identity)
+
+
+def recorded(client: SyncPrefectClient, run: FlowRun) -> list[str]:
+    """Names of a run's task runs, once the server has taken in what it was told of them."""
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    names: list[str] = []
+    deadline = time.monotonic() + PAGE_SECONDS
+    while True:
+        before = names
+        names = sorted(task.name for task in client.read_task_runs(flow_run_filter=of_run))
+        if names == before and "Report the run" in names:
+            return names
+        assert time.monotonic() < deadline, f"the report's task run is not among {names}"
+        time.sleep(0.5)
 
 
 def listed() -> dict[str, dict[str, Any]]:
