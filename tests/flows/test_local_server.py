@@ -106,8 +106,8 @@ class Project:
         shutil.copy(ROOT / "prefect.yaml", self.folder)
         (self.folder / "deploy").mkdir()
         shutil.copy(ROOT / "deploy" / "automations.yaml", self.folder / "deploy")
-        for name in ("flows", "data"):
-            (self.folder / name).symlink_to(ROOT / name)
+        shutil.copytree(ROOT / "flows", self.folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+        (self.folder / "data").symlink_to(ROOT / "data")
         self.profiles = self.folder / "user" / ".prefect" / "profiles.toml"
         self.profiles.parent.mkdir(parents=True)
         self.profiles.write_text('active = "work"\n[profiles.work]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n')
@@ -159,8 +159,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     project = Project(tmp_path_factory.mktemp("project"))
     if (CACHE / "home").is_dir():  # what a first start takes most of its time for
         shutil.copytree(CACHE / "home", project.home / "prefect")
-    yield project
-    project.make("down")
+    # What `up` starts is meant to outlive who started it, but not these tests, even if they are killed.
+    down = [sys.executable, str(ROOT / "deploy" / "local.py"), "down"]
+    guard = [sys.executable, "-c", f"import subprocess, sys; sys.stdin.read(); subprocess.run({down!r})"]
+    place: dict[str, Any] = {"cwd": project.folder, "env": project.environment, "start_new_session": True}
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, **place):
+        yield project
 
 
 @pytest.fixture(scope="module")
