@@ -1,0 +1,130 @@
+"""Queries of a space with the visibility filter, beside exact search by numpy over vectors in memory.
+
+    python benchmarks/queries.py --records 100000 --repeats 3
+
+Vectors lie in clusters, as those of texts do; a tenth of the records has died, and one in fifty is not born yet. numpy
+holds the visible vectors alone: what it takes is what one multiplication of them takes. Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from comparison import Comparison, Target
+from contenders import Setup, output_of
+from store_latency import BATCH, make_records, seconds
+
+from ragwright.documents import FOREVER
+from ragwright.stores import open_store
+
+DIMENSION, CLUSTERS, K, NOW, THREADS = 384, 512, 5, 5, 2
+WITHIN = {100_000: Target("at most", 3)}
+"""By records: bounds on p95 to numpy's."""
+
+
+def measure(setup: Setup) -> list[Comparison]:
+    """Latency and throughput at every size, each in a process of its own."""
+    found = []
+    for records in setup.records:
+        command = [sys.executable, __file__, "--records", str(records), "--repeats", str(setup.repeats)]
+        figures = json.loads(output_of(command))
+        for name, unit in (("p50", "ms"), ("p95", "ms"), ("throughput", "queries a second")):
+            ours, theirs = (tuple(one[name] for one in figures[side]) for side in ("store", "numpy"))
+            target = WITHIN.get(records) if name == "p95" else None
+            what = f"query {name}, {records:,} records, {figures['recall']:.1%} of the nearest {K} found"
+            found.append(Comparison(what, unit, ours, "numpy, in memory", theirs, direction="share", target=target))
+    return found
+
+
+def main() -> None:
+    """Fill a store, then let it and numpy answer the same questions by turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, required=True)
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, open_store(f"lancedb:{Path(folder) / 'store'}") as store:
+        store.ensure_space("s", DIMENSION)
+        names, vectors = fill(store, args.records)
+        targets = clustered(args.queries, seed=-1)
+        store.optimise("s")
+        first = seconds(lambda: store.query("s", targets[0], k=K, as_of=NOW))
+
+        def ask(target: Any) -> list[str]:
+            return [match.record_id for match in store.query("s", target, k=K, as_of=NOW)]
+
+        def exact(target: Any) -> list[str]:
+            near = vectors @ target
+            best = np.argpartition(near, -K)[-K:]
+            return [names[number] for number in best[np.argsort(-near[best])]]
+
+        both = [(set(ask(target)), set(exact(target))) for target in targets]
+        result: dict[str, Any] = {"records": args.records, "visible": len(names), "first_query_s": round(first, 3)}
+        result["recall"] = statistics.mean(len(found & wanted) / len(wanted) for found, wanted in both)
+        for _ in range(args.repeats):
+            result.setdefault("store", []).append(timed(ask, targets))
+            result.setdefault("numpy", []).append(timed(exact, targets))
+    print(json.dumps(result))
+
+
+def fill(store: Any, count: int) -> tuple[list[str], Any]:
+    """Write so many records; returns the ids and vectors, float32 [visible, DIMENSION], of those that a reader sees."""
+    visible: list[str] = []
+    parts = []
+    for start in range(0, count, BATCH):
+        numbers = np.arange(start, min(start + BATCH, count))
+        vectors = clustered(len(numbers), seed=start)
+        died, unborn = numbers % 10 == 3, numbers % 50 == 7
+        records = make_records([f"{number * 2654435761 % 2**64:032x}" for number in numbers.tolist()], DIMENSION)
+        columns = {
+            "born": pa.array(np.where(unborn, NOW + 1, 1)),
+            "died": pa.array(np.where(died, NOW - 1, FOREVER)),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), DIMENSION),
+        }
+        for name, values in columns.items():
+            at = records.schema.get_field_index(name)
+            records = records.set_column(at, records.schema.field(name), values.cast(records.schema.field(name).type))
+        store.upsert("s", records)
+        seen = ~(died | unborn)
+        visible += records["record_id"].filter(pa.array(seen)).to_pylist()
+        parts.append(vectors[seen])
+    return visible, np.concatenate(parts)
+
+
+def clustered(count: int, *, seed: int) -> Any:
+    """Unit vectors, float32 [count, DIMENSION], around the same centres for every seed."""
+    centres = np.random.default_rng(3).standard_normal((CLUSTERS, DIMENSION), dtype=np.float32)
+    draw = np.random.default_rng(seed + 1)
+    noise = draw.standard_normal((count, DIMENSION), dtype=np.float32)
+    vectors = centres[draw.integers(0, CLUSTERS, count)] + 0.7 * noise
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def timed(ask: Callable[[Any], object], targets: Any) -> dict[str, float]:
+    """p50 and p95 one after the other, in milliseconds, and queries a second of two threads."""
+    took = sorted(1_000 * seconds(lambda one=target: ask(one)) for target in targets)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for _ in pool.map(ask, targets):
+            pass
+    rate = len(targets) / (time.perf_counter() - started)
+    return {
+        "p50": round(statistics.median(took), 3),
+        "p95": round(took[int(0.95 * len(took))], 3),
+        "throughput": round(rate, 1),
+    }
+
+
+if __name__ == "__main__":
+    main()
