@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import httpx
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
+from prefect.utilities.annotations import quote
 
 from ragwright.errors import RagwrightError
 from ragwright.run_report import RunRecord, failure_markdown, run_markdown
@@ -49,7 +51,8 @@ def reported(settings: Settings, key: str = "report", *, measures_only: bool = F
 def _publish(record: RunRecord, key: str) -> None:
     try:
         if record.error is None:
-            report_run(record, key)
+            # Unquoted, it would count as made by subflows, and the UI shows nothing of a task that depends on one.
+            report_run(cast("RunRecord", quote(record)), key)
         else:  # not as a task: a run that is being cancelled starts none
             _show(record, key)
     except (httpx.HTTPError, PrefectException, RagwrightError) as error:

@@ -14,10 +14,11 @@ import httpx
 import pytest
 from prefect import Flow, flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import Artifact
+from prefect.client.schemas.objects import Artifact, TaskRun
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.exceptions import ObjectNotFound
 
 from flows.pipeline import pipeline
 from flows.reindex import reindex
@@ -35,6 +36,17 @@ def artifacts(prefix: str) -> list[Artifact]:
         of_index = ArtifactFilter(key=ArtifactFilterKey(like_=f"{prefix}%"))
         newest_first = client.read_artifacts(artifact_filter=of_index, sort=ArtifactSort.CREATED_DESC)
     return newest_first[::-1]
+
+
+def recorded(client: SyncPrefectClient, identity: UUID) -> TaskRun:
+    """A task run, once the server has taken in what it was told of it."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return client.read_task_run(identity)
+        except ObjectNotFound:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
 
 
 def told(key: str) -> Artifact:
@@ -65,6 +77,11 @@ def test_a_run_of_several_flows_has_one_report(home: Path, faq: str, monkeypatch
     ]
     assert all(artifact.data == 100 for artifact in bars)
     assert bars[2].description == "Embedding partition 1 of 1"
+    (report,) = (artifact for artifact in artifacts("one-report-") if artifact.type != "progress")
+    assert report.task_run_id
+    with get_client(sync_client=True) as client:
+        inputs = recorded(client, report.task_run_id).task_inputs
+    assert not any(made_by for made_by in inputs.values())  # the UI shows nothing of a task that depends on a subflow
 
 
 @pytest.mark.parametrize(
