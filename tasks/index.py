@@ -31,6 +31,7 @@ from tasks.policies import ONCE, TRANSIENT
 from tasks.portions import Portion
 from tasks.progress import progress_artifact
 from tasks.runs import root_run_id
+from tasks.secrets import store_key
 
 
 @task(name="Begin generation", task_run_name="Begin a generation of index {settings.index}", **TRANSIENT)
@@ -87,6 +88,7 @@ def plan_generation(settings: Settings, generation: int, partitions: int) -> dic
 def write(settings: Settings, generation: int, portion: Portion) -> Written:
     """Embed some partitions' new sections and insert them; batches already acknowledged are not sent again."""
     batch, written = settings.embedding.write_batch, Written()
+    store_key(settings)
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings, retry=settings.retry) as embedder,

@@ -39,6 +39,17 @@ def flow_settings(**overrides: Any) -> Settings:
     return load_settings(**overrides)
 
 
+def store_key(settings: Settings) -> None:
+    """Let the store's SDK find its key in this process, too: Dask may run a task on a machine that the flow never saw.
+
+    Raises:
+        ConfigurationError: The block holds something else than text.
+    """
+    variable = "PINECONE_API_KEY"
+    if variable in _lacking(settings) and (key := _stored(BLOCKS[variable])):
+        os.environ[variable] = key
+
+
 def _lacking(settings: Settings) -> Iterator[str]:
     """Variables of secrets that these settings would use and do not have."""
     if settings.store_spec.startswith("pinecone:") and not os.environ.get("PINECONE_API_KEY"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
@@ -107,6 +108,7 @@ class _Dask:
         if dask.address:
             runner = DaskTaskRunner(address=dask.address, client_kwargs={"timeout": timeout})
         else:
+            self._stack.enter_context(_quiet())
             # One thread a process: what is slow holds Python's lock. No port beyond this machine, and no dashboard.
             cluster = {
                 "n_workers": dask.workers,
@@ -168,6 +170,23 @@ def _anywhere(settings: Settings) -> Settings:
         "catalog": catalog if "://" in catalog else str(Path(catalog).absolute()),
     }
     return settings.model_copy(update=changed)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """A cluster that starts, and ends, says nothing but what went wrong; there is no dashboard to point at."""
+    import dask
+
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        key = "distributed.nanny.pre-spawn-environ"
+        of_workers = {**dask.config.get(key), "DASK_LOGGING__DISTRIBUTED": "warning"}
+        with dask.config.set({key: of_workers, "distributed.dashboard.link": ""}):
+            yield
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager

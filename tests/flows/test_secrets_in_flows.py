@@ -16,7 +16,7 @@ from prefect_on_loopback import PrefectServer
 from flows.teardown import teardown
 from ragwright.errors import ConfigurationError
 from ragwright.settings import Settings, load_settings
-from tasks.secrets import BLOCKS, flow_settings
+from tasks.secrets import BLOCKS, flow_settings, store_key
 
 pytestmark = pytest.mark.usefixtures("prefect_server", "home")
 URL = "http://127.0.0.1:9/v1"
@@ -53,6 +53,14 @@ def test_what_the_environment_lacks_comes_from_blocks(monkeypatch: pytest.Monkey
     assert os.environ["PINECONE_API_KEY"] == "pc-of-the-block"
     assert settings.generation.api_key is not None
     assert settings.generation.api_key.get_secret_value() == "generation-of-the-block"
+
+
+def test_a_worker_elsewhere_finds_the_stores_key_by_itself() -> None:
+    save("ragwright-pinecone-api-key", "pc-of-the-block")
+    store_key(Settings(store="lancedb:there"))
+    assert "PINECONE_API_KEY" not in os.environ
+    store_key(Settings(store="pinecone:faq"))
+    assert os.environ["PINECONE_API_KEY"] == "pc-of-the-block"
 
 
 def test_the_environment_wins_and_what_nobody_needs_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
