@@ -16,7 +16,10 @@ EXTRAS := dev,aws,pinecone,dask,bench
 # The server's port, where 4200 will not do: make up PORT=5200
 PORT :=
 
-.PHONY: demo up down test lint types format lock clean help
+# Which benchmarks, all where none is named: make bench BENCH="first unchanged"
+BENCH :=
+
+.PHONY: demo up down test bench lint types format lock clean help
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +49,9 @@ down: $(VENV)/.base  ## stop them, their runs, and the endpoints that those star
 
 test: $(VENV)/.dev  ## run the tests
 	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
+
+bench: $(VENV)/.dev  ## measure beside peers and limits, and put the figures into the README
+	@$(BIN)/python benchmarks/suite.py $(BENCH); missed=$$?; $(BIN)/python benchmarks/table.py && exit $$missed
 
 lint: $(VENV)/.dev  ## check style
 	$(BIN)/ruff check .

@@ -37,12 +37,13 @@ def filled(page: str, content: str) -> str:
     """The page with other content between its markers."""
     if not BLOCK.search(page):
         raise SystemExit(f"{README} has no lines <!-- bench:begin --> and <!-- bench:end -->")
-    return BLOCK.sub(lambda match: f"{match[1]}{content}\n{match[2]}", page)
+    return BLOCK.sub(lambda match: f"{match[1]}\n{content}\n\n{match[2]}" if content else match[1] + match[2], page)
 
 
 def table(results: Path) -> str:
     """All comparisons in Markdown, in the suite's order, with where and when they were measured beneath."""
-    lines, places = [HEADER], {}
+    lines: list[str] = []
+    places: dict[tuple[str, str], list[str]] = {}
     for name in BENCHMARKS:
         path = results / f"{name}.json"
         if not path.exists():
@@ -52,7 +53,7 @@ def table(results: Path) -> str:
         place = f"{about['machine']['processor']}, {about['machine']['cores']} cores"
         places.setdefault((place, about["measured"]), []).append(f"`{name}`")
     notes = [f"{', '.join(names)}: {place}, {day}." for (place, day), names in places.items()]
-    return "\n".join([*lines, "", *notes]).rstrip()
+    return "\n".join([HEADER, *lines, "", *notes]) if lines else ""
 
 
 if __name__ == "__main__":
