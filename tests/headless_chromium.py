@@ -33,6 +33,8 @@ START_SECONDS = 60.0
 """For the browser to come up on a busy machine."""
 PAGE_SECONDS = 60.0
 """For a page to show what is waited for."""
+# The browser and all of its processes end when the input closes: when the tests are done with it, or were killed.
+_UNTIL_INPUT_ENDS = ("sh", "-c", '"$@" <&- & read -r _; kill -9 "-$$"', "sh")
 
 _FLAGS = (
     "--headless=new",
@@ -128,7 +130,8 @@ def browser() -> Iterator[Page]:
     assert program, "Chromium is not installed"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*_UNTIL_INPUT_ENDS, program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -179,6 +182,6 @@ if __name__ == "__main__":
     with browser() as page:
         page.size(1_280, 1_080)
         page.open(f"{site}/artifacts/artifact/{artifact['id']}")
-        page.wait_for(artifact["description"], "Cost")
+        page.wait_for(artifact["description"], "Cost", "Report the run")
         time.sleep(1.0)  # for what is still fading in
         page.picture(Path(file))
