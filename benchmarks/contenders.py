@@ -175,7 +175,7 @@ def attempt(contender: Contender, setup: Setup, source: str, state: Path, *more:
     except SystemExit as failed:
         if contender.ours:
             raise
-        return f"{contender.script} {str(failed).rsplit(' ', 2)[-2:]}"
+        return " ".join([contender.script, *str(failed).split()[-2:]])
 
 
 def bare_encoder(setup: Setup, source: str) -> Pass:
