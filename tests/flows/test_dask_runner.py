@@ -89,6 +89,7 @@ def embedding(embedder: Embedder) -> list[psutil.Process]:
     return [w for w in workers() if any(c.raddr and c.raddr.port == port for c in w.net_connections("inet"))]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_changes_nothing_about_the_index(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
