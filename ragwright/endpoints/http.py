@@ -130,15 +130,20 @@ class HttpEndpoint:
             ) as response:
                 yield response, parts(response)
         except httpx.TimeoutException as error:
-            raise TimedOut(f"no answer within {self._timeout:g} s", place=self._place) from error
+            raise TimedOut(f"no answer within {self._timeout:g} s", place=self._place) from self._bare(error)
         except httpx.DecodingError as error:
-            raise BadReply("the reply cannot be decompressed", place=self._place) from error
+            raise BadReply("the reply cannot be decompressed", place=self._place) from self._bare(error)
         except httpx.TransportError as error:
             raise Unavailable(
                 f"cannot be reached: {self._redact(str(error)) or type(error).__name__}",
                 place=self._place,
                 hint="Check that the server runs there.",
-            ) from error
+            ) from self._bare(error)
+
+    def _bare(self, error: httpx.RequestError) -> httpx.RequestError:
+        """The error without the request's headers, one of which is the token."""
+        error.request = httpx.Request("POST", self._shown_url)
+        return error
 
     def close(self) -> None:
         """Give back connections."""
@@ -176,7 +181,9 @@ class HttpEndpoint:
         try:
             return _loads(body)
         except ValueError as error:  # UnicodeDecodeError included
-            raise BadReply(f"the reply is no JSON: {self._shorten(body)!r}", place=self._place) from error
+            # Not the error itself, which holds the reply: a server may repeat the token, and Dask sends errors whole.
+            cause = ValueError(self._redact(str(error)))
+        raise BadReply(f"the reply is no JSON: {self._shorten(body)!r}", place=self._place) from cause
 
     def _refusal(self, status: int, headers: httpx.Headers, reason: str) -> RequestRejected | TransientError:
         said = f"{status}: {reason}"

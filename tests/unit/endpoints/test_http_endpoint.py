@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import tblib.pickling_support
 from pydantic import SecretStr
 
 from ragwright.endpoints import Endpoint
@@ -261,12 +262,18 @@ def test_a_payload_over_the_limit_is_refused_unsent(server: Server) -> None:
 
 
 def test_no_error_shows_the_token(server: Server, endpoint: HttpEndpoint) -> None:
+    # As Dask sends errors between its processes: with their causes, and all that those hold.
+    tblib.pickling_support.install()
     for status in (400, 401, 429, 500, 200):
         server.says(status, f"you sent {TOKEN}".encode())
         with pytest.raises(RagwrightError) as caught:
             endpoint.invoke({})
         assert TOKEN not in f"{caught.value!s} {caught.value!r} {pickle.dumps(caught.value)!r}"
         assert "***" in str(caught.value)
+    with HttpEndpoint("gone", "http://127.0.0.1:9", "tei", token=TOKEN) as gone, pytest.raises(Unavailable) as caught:
+        gone.invoke({})
+    assert b"ConnectError" in pickle.dumps(caught.value)
+    assert TOKEN.encode() not in pickle.dumps(caught.value)
     assert TOKEN not in repr(endpoint)
 
 
