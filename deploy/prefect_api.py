@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 
 import httpx
 
+from ragwright.errors import EndpointError
+
 POOL = "ragwright"
+_BUSY = 503
+_PATIENCE = 30.0
 UNFINISHED = ("PENDING", "RUNNING", "CANCELLING", "PAUSED")
 
 
@@ -50,13 +55,29 @@ class Api:
 
     def pause(self, paused: bool) -> None:
         """Let the worker take no more runs, or take them again."""
-        self._client.patch(f"/work_pools/{POOL}", json={"is_paused": paused}).raise_for_status()
+        self._send("PATCH", f"/work_pools/{POOL}", {"is_paused": paused})
 
     def set_state(self, run: str, state: str, message: str, *, force: bool = False) -> None:
         """Bring a flow run into another state."""
-        self._post(f"/flow_runs/{run}/set_state", {"state": {"type": state, "message": message}, "force": force})
+        body = {"state": {"type": state, "message": message}, "force": force}
+        self._send("POST", f"/flow_runs/{run}/set_state", body)
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
-        reply = self._client.post(path, json=body)
-        reply.raise_for_status()
-        return reply.json()
+        return self._send("POST", path, body).json()
+
+    def _send(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        """The reply to what may be said twice; a server whose database is busy says so, and is asked again.
+
+        Raises:
+            EndpointError: It refuses, or stays busy for `_PATIENCE` seconds.
+        """
+        end = time.monotonic() + _PATIENCE
+        while (reply := self._client.request(method, path, json=body)).status_code == _BUSY and time.monotonic() < end:
+            time.sleep(0.5)
+        if not reply.is_success:
+            raise EndpointError(
+                f"Prefect's server answers {method} {path} with {reply.status_code}: {reply.text[:200]}",
+                place=str(self._client.base_url),
+                hint="Look into .ragwright/prefect/server.log, and try again.",
+            )
+        return reply
