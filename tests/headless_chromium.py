@@ -53,6 +53,11 @@ _FLAGS = (
 )
 
 
+# Long lists hold what is near their window only, and fetch more as one comes to their end; then it begins anew.
+_SCROLL = """for (const e of document.querySelectorAll('*')) if (e.scrollHeight > e.clientHeight) {
+  const before = e.scrollTop; e.scrollTop += 400; if (e.scrollTop === before) e.scrollTop = 0 }"""
+
+
 @functools.cache
 def installed() -> str | None:
     """Where Chromium is; None if it is not installed. It is asked, for some systems have a stub of that name."""
@@ -90,20 +95,21 @@ class Page:
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
     def wait_for(self, *texts: str, seconds: float = PAGE_SECONDS) -> str:
-        """The page's text once it holds all of these, however wrapped.
+        """The page's text once all of these have been on it, however wrapped; it is scrolled through for them.
 
         Raises:
-            AssertionError: It does not in time; with what it shows instead.
+            AssertionError: They are not, in time; with what it shows instead.
         """
-        end = time.monotonic() + seconds
+        end, missing = time.monotonic() + seconds, list(texts)
         while True:
             shown = " ".join(self.text().split())
-            missing = [text for text in texts if text not in shown]
+            missing = [text for text in missing if text not in shown]
             if not missing:
                 return shown
             if time.monotonic() > end:
                 raise AssertionError(f"{missing} not on the page after {seconds:.0f} s: {shown[:4_000]}")
-            time.sleep(0.1)
+            time.sleep(0.2)
+            self.evaluate(_SCROLL)
 
     def click(self, text: str) -> None:
         """Click the innermost element that says just this."""
@@ -182,6 +188,6 @@ if __name__ == "__main__":
     with browser() as page:
         page.size(1_280, 1_080)
         page.open(f"{site}/artifacts/artifact/{artifact['id']}")
-        page.wait_for(artifact["description"], "Cost", "Report the run")
+        page.wait_for(artifact["description"], "Cost", "Flow Run", "Start Time")
         time.sleep(1.0)  # for what is still fading in
         page.picture(Path(file))
