@@ -12,6 +12,9 @@ export UV_SYSTEM_CERTS ?= 1
 # Compile what is installed once: where PYTHONDONTWRITEBYTECODE is set, every process would do it again, for seconds.
 export UV_COMPILE_BYTECODE ?= 1
 EXTRAS := dev,aws,pinecone,dask,bench
+# Compiled code is kept, whatever the shell says: every process of the tests would compile it again.
+TEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder \
+  --durations=25
 
 # The server's port, where 4200 will not do: make up PORT=5200
 PORT :=
@@ -47,8 +50,11 @@ up: $(VENV)/.base  ## start a Prefect server, a worker and the deployments on th
 down: $(VENV)/.base  ## stop them, their runs, and the endpoints that those started
 	@$(BIN)/python deploy/local.py down
 
-test: $(VENV)/.dev  ## run the tests
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder --durations=25
+test: $(VENV)/.dev  ## run the tests, but for the long ones
+	$(TEST) -m "not long"
+
+test-all: $(VENV)/.dev  ## run all tests, as CI does
+	$(TEST)
 
 bench: $(VENV)/.dev  ## measure beside peers and limits, and put the figures into the README
 	@$(BIN)/python benchmarks/suite.py $(BENCH); missed=$$?; $(BIN)/python benchmarks/table.py && exit $$missed

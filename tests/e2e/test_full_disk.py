@@ -16,7 +16,7 @@ from published_index import ASKED, FAQ, GOOD, Live, as_csv, settings_of
 from ragwright.index.attempt import ReindexRequest
 from ragwright.index.reindex import reindex
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 MOUNT = 'cp -a "$1/." "$2"; mount -t tmpfs -o size=8m none "$1"; cp -a "$2/." "$1"; shift 2; '
 """Puts a small disk in the place of a folder, with what was in it; the second folder is for the way there."""

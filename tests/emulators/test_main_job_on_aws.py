@@ -87,6 +87,7 @@ def denied(action: str) -> Callable[[MainJob], None]:
     return lambda job: job.cloud.deny(action)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("moment", "fault"),
     [
@@ -106,6 +107,7 @@ def test_an_exception_in_any_stage_leaves_nothing(
     assert job.cloud.left() == {}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
@@ -141,6 +143,7 @@ def test_what_a_run_may_not_delete_its_schedule_deletes(job: MainJob, flows: War
     assert job.cloud.left() == {}
 
 
+@pytest.mark.long
 def test_killed_at_random_moments_what_is_left_goes_and_the_next_run_publishes(job: MainJob, flows: WarmFlows) -> None:
     chance, killed = random.Random(5), 0
     while killed < KILLS:
@@ -162,6 +165,7 @@ def test_killed_at_random_moments_what_is_left_goes_and_the_next_run_publishes(j
     assert job.published()
 
 
+@pytest.mark.long
 def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, prefect_server: PrefectServer) -> None:
     parameters = {"source": f"s3://{BUCKET}/faq.csv", "questions": {"file": str(job.questions)}}
     with get_client(sync_client=True) as client:

@@ -64,7 +64,7 @@ def until_stopped(run: Run) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_two_runs_at_once_one_publishes_and_the_other_says_why_not(tmp_path: Path, runner: WarmRunner) -> None:
     settings, sources = settings_of(tmp_path), versions(tmp_path)
     chance = random.Random(2)
@@ -82,7 +82,7 @@ def test_of_two_runs_at_once_one_publishes_and_the_other_says_why_not(tmp_path: 
         assert_shows(settings, offered[codes.index(0)])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_line_names_the_other_writer_and_exits_with_1(tmp_path: Path, runner: WarmRunner) -> None:
     settings, sources = settings_of(tmp_path), versions(tmp_path)
     source = sources.write()
@@ -101,7 +101,7 @@ def test_the_command_line_names_the_other_writer_and_exits_with_1(tmp_path: Path
     assert_shows(settings, source)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_writer_that_was_stopped_beyond_its_lease_sends_nothing_more(tmp_path: Path, runner: WarmRunner) -> None:
     settings, sources = settings_of(tmp_path), versions(tmp_path)
     assert runner.start(settings, sources.write()).wait() == 0

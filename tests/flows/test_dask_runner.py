@@ -19,7 +19,7 @@ from ragwright.errors import ConfigurationError, LeaseLost, Unavailable
 from ragwright.index.attempt import manifest_of, open_catalog
 from ragwright.stores import open_store
 
-pytestmark = pytest.mark.usefixtures("prefect_server", "cheap_validation")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server", "cheap_validation")]
 ROWS = 12
 KEY = "sk-of-a-test"
 
@@ -89,7 +89,6 @@ def embedding(embedder: Embedder) -> list[psutil.Process]:
     return [w for w in workers() if any(c.raddr and c.raddr.port == port for c in w.net_connections("inet"))]
 
 
-@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_changes_nothing_about_the_index(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

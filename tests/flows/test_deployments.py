@@ -341,7 +341,7 @@ def active(client: SyncPrefectClient) -> dict[str, bool]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_everything_can_be_registered_in_every_environment(
     server: PrefectServer, client: SyncPrefectClient, account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,7 +384,7 @@ def test_everything_can_be_registered_in_every_environment(
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 1 * * *", "Europe/Berlin")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_server_makes_no_run_of_wrong_parameters(server: PrefectServer, client: SyncPrefectClient) -> None:
     limits = {"concurrency_limit": None, "enforce_parameter_schema": True}
     made: dict[str, UUID] = {}
@@ -402,7 +402,7 @@ def test_the_server_makes_no_run_of_wrong_parameters(server: PrefectServer, clie
     assert not [run for run in client.read_flow_runs() if run.deployment_id in made.values()]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_scheduled_run_fires_and_one_that_overlaps_is_cancelled(
     server: PrefectServer, client: SyncPrefectClient, home: Path
 ) -> None:

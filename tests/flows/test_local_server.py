@@ -49,6 +49,8 @@ ROOT = Path(__file__).resolve().parents[2]
 AUTOMATIONS = ROOT / "deploy" / "automations.yaml"
 PATIENCE = 60.0  # seconds
 
+pytestmark = pytest.mark.long
+
 
 @flow
 def stands_for_ours() -> None:

@@ -18,7 +18,7 @@ from prefect.states import Cancelling, Crashed, Scheduled
 from ragwright.index.attempt import ReindexRequest
 from ragwright.index.reindex import reindex
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
