@@ -22,10 +22,10 @@ PORT :=
 # Which benchmarks, all where none is named: make bench BENCH="first unchanged"
 BENCH :=
 
-.PHONY: demo up down test bench lint types format lock clean help
+.PHONY: demo up down test test-all bench lint types format lock clean help
 
 help:  ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(UV):
 	@$(PYTHON) -c 'import sys; sys.exit("ragwright needs Python 3.11 or newer; this is " + sys.version.split()[0] + \
