@@ -29,7 +29,7 @@ from ragwright.sources import open_source
 from tasks import events
 from tasks.policies import ONCE, TRANSIENT
 from tasks.portions import Portion
-from tasks.progress import progress_artifact
+from tasks.progress import portion_progress, progress_artifact
 from tasks.runs import root_run_id
 from tasks.secrets import store_key
 
@@ -66,7 +66,7 @@ def chunk(settings: Settings, generation: int, portion: Portion) -> int:
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings) as embedder,
-        progress_artifact(f"{settings.index}-chunking-{portion.number}", f"Chunking {portion}") as progress,
+        portion_progress(portion) as progress,
     ):
         chunks = 0
         for done, partition in enumerate(portion.partitions):
@@ -92,7 +92,7 @@ def write(settings: Settings, generation: int, portion: Portion) -> Written:
     with (
         opened(settings, generation) as attempt,
         open_embedder(settings, retry=settings.retry) as embedder,
-        progress_artifact(f"{settings.index}-embedding-{portion.number}", f"Embedding {portion}") as progress,
+        portion_progress(portion) as progress,
     ):
         for done, partition in enumerate(portion.partitions):
             inner = progress if portion.count == 1 else silent

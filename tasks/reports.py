@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
 
 import httpx
-from prefect import get_run_logger, task
+from prefect import get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
-from prefect.utilities.annotations import quote
 
 from ragwright.errors import RagwrightError
 from ragwright.run_report import RunRecord, failure_markdown, run_markdown
 from ragwright.settings import Settings
-from tasks.policies import TRANSIENT
 
 _record: ContextVar[RunRecord] = ContextVar("record of the run that this one is part of")
 
@@ -49,28 +46,19 @@ def reported(settings: Settings, key: str = "report", *, measures_only: bool = F
 
 
 def _publish(record: RunRecord, key: str) -> None:
+    # Of the run itself rather than of a task, so that its page shows it first, before the artifacts of all tasks.
     try:
-        if record.error is None:
-            # Unquoted, it would count as made by subflows, and the UI shows nothing of a task that depends on one.
-            report_run(cast("RunRecord", quote(record)), key)
-        else:  # not as a task: a run that is being cancelled starts none
-            _show(record, key)
+        text = _text(record)
+        title = text.partition("\n")[0].removeprefix("## ")
+        create_markdown_artifact(text, key=key, description=title)
     except (httpx.HTTPError, PrefectException, RagwrightError) as error:
         get_run_logger().warning("there is no report of this run: %s", error)
 
 
-@task(name="Report", task_run_name="Report the run", **TRANSIENT)
-def report_run(record: RunRecord, key: str) -> None:
-    """Show the report of a run that did what it was to do."""
-    _show(record, key)
-
-
-def _show(record: RunRecord, key: str) -> None:
+def _text(record: RunRecord) -> str:
     try:
-        text = run_markdown(record)
+        return run_markdown(record)
     except RagwrightError as error:
         if record.error is None:
             raise
-        text = failure_markdown(record, error)
-    title = text.partition("\n")[0].removeprefix("## ")
-    create_markdown_artifact(text, key=key, description=title)
+        return failure_markdown(record, error)

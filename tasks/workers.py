@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -19,6 +19,7 @@ from ragwright.errors import ConfigurationError, Unavailable
 from ragwright.index.lease import WriterLease
 from ragwright.settings import Settings
 from tasks.portions import Portion
+from tasks.progress import SharedProgress, shared_progress
 
 if TYPE_CHECKING:
     from prefect_dask.task_runners import DaskTaskRunner
@@ -55,14 +56,16 @@ def workers(settings: Settings, lease: WriterLease) -> Iterator[Workers]:
 
 class _Threads:
     def __init__(self, settings: Settings) -> None:
+        self._index = settings.index
         self._settings = unmapped(settings)  # the tree would count as something to map over
 
     def run(self, stage: Stage[R], generation: int, portions: Sequence[Portion]) -> list[R]:
         if not portions:
             return []
-        futures = stage.map(self._settings, generation, portions)
-        wait(futures)  # all of them: none may write after the flow has failed and given its lease back
-        return futures.result()
+        with _bar(self._index, stage, portions):
+            futures = stage.map(self._settings, generation, portions)
+            wait(futures)  # all of them: none may write after the flow has failed and given its lease back
+            return futures.result()
 
 
 class _Dask:
@@ -78,8 +81,10 @@ class _Dask:
         if self._runner is None:
             self._runner = self._start()
         parameters = {"settings": unmapped(_anywhere(self._settings)), "generation": generation, "portion": portions}
-        with self._lease.lent(), _same_server():
+        with self._lease.lent(), _same_server(), _bar(self._settings.index, stage, portions) as bar:
             futures: Any = self._runner.map(stage, parameters)  # typed as futures of futures
+            for future, portion in zip(futures, portions, strict=True):
+                future.add_done_callback(lambda _, portion=portion: bar.tell(portion, 1.0))
             wait(futures)
             if any(future.wrapped_future.cancelled() for future in futures):
                 raise Unavailable(
@@ -142,6 +147,11 @@ class _Dask:
                 hint="Start them from the image that flows run in.",
             )
         return runner
+
+
+def _bar(index: str, stage: Stage[R], portions: Sequence[Portion]) -> AbstractContextManager[SharedProgress]:
+    """How far a stage is, under a key such as `faq-embed-and-write`."""
+    return shared_progress(f"{index}-{stage.name.lower().replace(' ', '-')}", stage.name, portions[0].of)
 
 
 def _check(settings: Settings) -> None:

@@ -189,5 +189,6 @@ if __name__ == "__main__":
         page.size(1_280, 1_080)
         page.open(f"{site}/artifacts/artifact/{artifact['id']}")
         page.wait_for(artifact["description"], "Cost", "Flow Run", "Start Time")
+        page.evaluate("for (const e of document.querySelectorAll('*')) e.scrollTop = 0")
         time.sleep(1.0)  # for what is still fading in
         page.picture(Path(file))

@@ -14,18 +14,18 @@ import httpx
 import pytest
 from prefect import Flow, flow, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import Artifact, TaskRun
+from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.exceptions import ObjectNotFound
 
 from flows.pipeline import pipeline
 from flows.reindex import reindex
 from ragwright.errors import SourceError
 from ragwright.progress import Progress
 from tasks import progress as progress_module
-from tasks.progress import progress_artifact
+from tasks.portions import Portion, portions
+from tasks.progress import portion_progress, progress_artifact, shared_progress
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -36,17 +36,6 @@ def artifacts(prefix: str) -> list[Artifact]:
         of_index = ArtifactFilter(key=ArtifactFilterKey(like_=f"{prefix}%"))
         newest_first = client.read_artifacts(artifact_filter=of_index, sort=ArtifactSort.CREATED_DESC)
     return newest_first[::-1]
-
-
-def recorded(client: SyncPrefectClient, identity: UUID) -> TaskRun:
-    """A task run, once the server has taken in what it was told of it."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return client.read_task_run(identity)
-        except ObjectNotFound:
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
 
 
 def told(key: str) -> Artifact:
@@ -73,15 +62,12 @@ def test_a_run_of_several_flows_has_one_report(home: Path, faq: str, monkeypatch
     assert [key for key, kind in kinds if kind != "progress"] == ["one-report-report"]
     bars = [artifact for artifact in artifacts("one-report-") if artifact.type == "progress"]
     assert [artifact.key for artifact in bars] == [
-        f"one-report-{stage}" for stage in ("validation", "chunking-1", "embedding-1", "writing", "calibration", "gate")
+        f"one-report-{stage}" for stage in ("validation", "chunk", "embed-and-write", "writing", "calibration", "gate")
     ]
     assert all(artifact.data == 100 for artifact in bars)
-    assert bars[2].description == "Embedding partition 1 of 1"
-    (report,) = (artifact for artifact in artifacts("one-report-") if artifact.type != "progress")
-    assert report.task_run_id
-    with get_client(sync_client=True) as client:
-        inputs = recorded(client, report.task_run_id).task_inputs
-    assert not any(made_by for made_by in inputs.values())  # the UI shows nothing of a task that depends on a subflow
+    assert bars[2].description == "Embed and write"
+    # Of the run and not of a task: its page shows these first.
+    assert [artifact.task_run_id is None for artifact in artifacts("one-report-report")] == [True]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +108,33 @@ def test_a_bar_is_moved_once_a_second_however_fast_the_work_is(monkeypatch: pyte
     assert len(moved) <= 4
     assert moved[-1] == (100.0, "Doing it")
     assert told("bar-fast").data == 100
+
+
+def test_portions_that_are_worked_on_side_by_side_share_a_bar() -> None:
+    together, looked = threading.Barrier(2), threading.Event()
+
+    def half_way() -> bool:
+        return [(bar.data, bar.description) for bar in artifacts("bar-shared")] == [(50, "Taking; partitions: 2 of 4")]
+
+    @task
+    def take(portion: Portion) -> None:
+        with portion_progress(portion) as progress:
+            progress("texts", 1, 2)
+            together.wait(60)
+            end = time.monotonic() + 60
+            while not looked.is_set():
+                if half_way():
+                    looked.set()
+                assert time.monotonic() < end
+                time.sleep(0.1)
+
+    @flow
+    def taking() -> None:
+        with shared_progress("bar-shared", "Taking", partitions=4):
+            take.map(portions(4, at_most=2)).result()
+
+    taking()
+    assert (told("bar-shared").data, told("bar-shared").description) == (100, "Taking")
 
 
 def test_a_bar_that_stops_half_way_says_so() -> None:
