@@ -26,13 +26,15 @@ class Replying:
 
     def __init__(self, request: Request, workers: Executor | None, work: Work) -> None:
         self.in_pieces = False
-        self._sent = 0
+        self._written = 0
         loop = asyncio.get_running_loop()
         # Pieces, and None once there are no more.
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._gone = threading.Event()
 
         def emit(piece: bytes) -> None:
+            # Counted as they are written: a quick worker is done before the first of them is on its way.
+            self._written += len(piece)
             loop.call_soon_threadsafe(self._pieces.put_nowait, piece)
 
         self._work = loop.run_in_executor(workers, work, self._gone, emit)
@@ -57,8 +59,8 @@ class Replying:
         return Response(reply, media_type="application/json")
 
     def when_done(self, tell: Callable[[int], None]) -> None:
-        """Have the number of bytes told once the worker is done."""
-        self._work.add_done_callback(lambda _: tell(self._sent))
+        """Have the number of bytes written told once the worker is done."""
+        self._work.add_done_callback(lambda _: tell(self._written))
 
     def _ended(self, work: asyncio.Future[bytes]) -> None:
         self._pieces.put_nowait(None)
@@ -66,7 +68,6 @@ class Replying:
 
     async def _rest(self, piece: bytes | None) -> AsyncIterator[bytes]:
         while piece is not None:
-            self._sent += len(piece)
             yield piece
             piece = await self._pieces.get()
         # A fault of the worker breaks the reply off: the caller must not take it for a whole one.
