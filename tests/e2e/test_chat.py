@@ -113,6 +113,7 @@ def test_a_reply_that_breaks_off_ends_with_an_error_and_nothing_of_it_is_stored(
     assert (stored["name"], stored["turns"]) == ("cats", 1)
 
 
+@pytest.mark.long
 def test_any_gguf_file_can_be_talked_to(shell: CommandLine, model_cache: Path) -> None:
     path = resolve("smollm2-135m-instruct-q4", cache=model_cache)["model"]
     (shell.folder / "one.jsonl").write_text(json.dumps({"id": "g", "turns": ["what is 12 times 7?"]}) + "\n")

@@ -72,6 +72,7 @@ def test_the_index_it_made_stays(watched: Watched, shell: CommandLine) -> None:
     assert written == {"00000001.json"}
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_what_was_started(tmp_path: Path) -> None:
     models = {"RAGWRIGHT_EMBEDDING__MODEL": "hashing-384", "RAGWRIGHT_GENERATION__ENDPOINT": "none"}
     shell = CommandLine(tmp_path, models)

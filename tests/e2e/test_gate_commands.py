@@ -33,6 +33,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Iterat
     assert shell.processes() == []
 
 
+@pytest.mark.long
 def test_the_wrong_embedder_is_blocked_and_a_person_may_overrule_that(shell: CommandLine) -> None:
     first = shell.run("reindex", *FAQ, *ASKED, "--json").value
     assert (first["published"], first["gate"]["verdict"]) == (True, "passed"), first["gate"]["reason"]

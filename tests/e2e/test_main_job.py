@@ -167,6 +167,7 @@ def settings(job: Job, shell: CommandLine, model_cache: Path) -> Settings:
     return Settings(home=shell.home, model_cache=model_cache, endpoints={"request_timeout_seconds": 300})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "rows", "quarantined"), [("amazon_emr_faqs.csv", 261, {"duplicate-row": 1}), ("azure_faq.jsonl", 413, {})]
 )

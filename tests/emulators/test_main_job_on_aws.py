@@ -196,6 +196,7 @@ def test_cancelling_a_deployment_s_run_takes_its_endpoints_down(job: MainJob, pr
     assert not job.published()
 
 
+@pytest.mark.long
 def test_the_demo_runs_in_an_account_on_a_flag(job: MainJob, prefect_server: PrefectServer) -> None:
     environment = os.environ | job.environment | prefect_server.environment()
     del environment["RAGWRIGHT_PROFILE"]

@@ -22,7 +22,7 @@ from ragwright.index.attempt import ReindexRequest
 from ragwright.index.reindex import reindex
 from ragwright.settings import Settings, load_settings
 
-pytestmark = pytest.mark.slow  # real models, each a server in a process of its own
+pytestmark = pytest.mark.long  # real models, each a server in a process of its own
 
 ROWS = 16
 TGI = IMAGES["tgi 3.3.6  us-east-1 ml.g5.4xlarge"]

@@ -110,7 +110,7 @@ def assert_true(settings: Settings, source: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("contract", ["tei", "openai-embeddings"])
+@pytest.mark.parametrize("contract", ["tei", pytest.param("openai-embeddings", marks=pytest.mark.long)])
 def test_an_endpoint_that_spoils_every_tenth_answer_loses_nothing(tmp_path: Path, storm: Storm, contract: str) -> None:
     faults = PASSING if contract == "tei" else (*PASSING, "reversed", "swapped")
     proxy = storm(contract, share=0.1, faults=faults)
