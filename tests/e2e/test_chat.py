@@ -26,6 +26,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory, model_cache: Path) -> Comman
     return CommandLine(tmp_path_factory.mktemp("chat"), settings)
 
 
+@pytest.mark.long
 def test_three_turns_greet_compute_and_go_on_with_the_result(shell: CommandLine) -> None:
     (shell.folder / "turns.jsonl").write_text(json.dumps({"id": "a", "turns": TURNS}) + "\n")
     try:

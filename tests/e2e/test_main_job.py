@@ -190,6 +190,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.long
 def test_instructions_in_an_answer_are_data(settings: Settings, tmp_path: Path) -> None:
     cure = "Descale the kettle with vinegar: boil it once, let it stand for ten minutes and rinse it well."
     rows = [

@@ -10,6 +10,7 @@ from kill_storm import raise_storm
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_a_run_killed_at_any_moment_loses_nothing_and_shows_nothing_by_halves(
     tmp_path: Path, runner: WarmRunner

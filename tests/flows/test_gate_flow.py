@@ -51,6 +51,7 @@ def questions(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return path
 
 
+@pytest.mark.long
 def test_a_blocked_candidate_is_told_and_can_be_published_by_name(questions: Path, tmp_path: Path) -> None:
     faq = tmp_path / "faq.csv"
     first = pipeline(index="gated", source=write(faq, ROWS), questions=AskedAround(file=str(questions)))
