@@ -131,6 +131,7 @@ def test_a_stage_that_cannot_keep_what_it_made_fails_the_run_and_leaves_nothing(
     assert not job.published()
 
 
+@pytest.mark.long
 def test_what_a_run_may_not_delete_its_schedule_deletes(job: MainJob, flows: WarmFlows) -> None:
     job.cloud.deny("sagemaker:DeleteEndpoint")
     run = job.start(flows)

@@ -110,6 +110,7 @@ def test_a_second_run_costs_nothing_and_the_quarantine_is_reported(
     assert "- row 12, answer: the answer shows nothing" in artifact("again-report")
 
 
+@pytest.mark.long
 def test_rollback_and_janitor(home: Path, faq: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGWRIGHT_EMBEDDING__ENDPOINT", "hashing:64")
     reindex(source=faq)

@@ -48,6 +48,7 @@ def left_behind(settings: Settings, generation: int) -> dict[str, list[object]]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @testing(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(faqs, min_size=2, max_size=3))
