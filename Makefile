@@ -70,9 +70,11 @@ format: $(VENV)/.dev  ## mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(UV)  ## resolve requirements.lock anew
+lock: $(UV)  ## resolve requirements.lock anew, and the benchmarks' peers
 	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --all-extras --no-emit-index-url \
 	  --python-version 3.11 --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" --output-file benchmarks/peers/requirements.txt benchmarks/peers/requirements.in
 
 clean:  ## remove what the targets above built; state under .ragwright stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,16 +81,16 @@ class Comparison:
     def row(self) -> str:
         """For a Markdown table with the columns of `HEADER`."""
         theirs = f"{shown(self.theirs)} {self.unit}" if self.theirs else f"failed: {self.failed}"
-        word = "x faster" if self.direction == "faster" else "x"
-        ratio = f"{shown(self.ratios)} {word}" if self.ratios else ""
+        words = "times as fast" if self.direction == "faster" else "times it"
+        ratio = f"{shown(self.ratios)} {words}" if self.ratios else ""
         target = ""
         if self.target:
             verdict = "**missed**" if self.missed else "met" if self.ratios else "no figure"
             target = f"{self.target.promise} {self.target.value:g}: {verdict}"
-        return f"| {self.what} | {shown(self.ours)} {self.unit} | {self.beside} | {theirs} | {ratio} | {target} |"
+        return f"| {self.what} | {shown(self.ours)} {self.unit} | {self.beside}: {theirs} | {ratio} | {target} |"
 
 
-HEADER = "| | ragwright | beside | its figure | ratio | target |\n| --- | --- | --- | --- | --- | --- |"
+HEADER = "| | ragwright | beside | ratio | target |\n| --- | --- | --- | --- | --- |"
 
 
 def shown(values: Sequence[float]) -> str:
@@ -101,9 +102,7 @@ def shown(values: Sequence[float]) -> str:
 
 def digits(value: float) -> str:
     """Three significant digits, and thousands apart."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def machine() -> dict[str, Any]:
@@ -113,7 +112,14 @@ def machine() -> dict[str, Any]:
         platform.processor(),
     )
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cores": usable, "processor": cpu, "python": platform.python_version(), "system": platform.system()}
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {"cores": usable, "processor": cpu, "memory_gib": round(gib, 1), "system": platform.system()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of ragwright, and of what its figures depend on most."""
+    names = ("ragwright", "lancedb", "numpy", "openvino", "prefect", "pyarrow", "great_expectations")
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in names}
 
 
 def _lines(path: str) -> list[str]:
@@ -121,20 +127,28 @@ def _lines(path: str) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def write(folder: Path, benchmark: str, conditions: dict[str, Any], found: Sequence[Comparison]) -> Path:
-    """Keep what a benchmark found, every repetition of it."""
+def write(
+    folder: Path,
+    benchmark: str,
+    conditions: dict[str, Any],
+    found: Sequence[Comparison],
+    passes: Sequence[dict[str, Any]] = (),
+) -> Path:
+    """Keep what a benchmark found: every repetition of it, and what each measured process told."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{benchmark}.json"
     content = {
         "benchmark": benchmark,
         "measured": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
+        "versions": versions(),
         "conditions": conditions,
         "comparisons": [
             asdict(one)
             | {"median_ratio": round(statistics.median(one.ratios), 4) if one.ratios else None, "missed": one.missed}
             for one in found
         ],
+        "passes": list(passes),
     }
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from reindex import PEERS, Sources, peer_python, repeated, run
+from peer_environment import peer_python, peer_versions
+from processes import PEERS, Failed, run
+from sources import Sources, repeated
 
 Pass = dict[str, Any]
 """What a measured process tells: seconds, peak_mb, and facts of its own."""
@@ -32,10 +33,15 @@ class Setup:
         memory_rows: Sizes at which peak memory is taken.
         records: Sizes at which queries are timed.
         encoder_rows: Rows for comparisons in which a real encoder works.
-        repeats: Repetitions of everything that takes less than a few minutes.
+        dask_rows: Rows that Dask's workers index.
+        repeats: Repetitions, at most, of everything that is timed.
+        patience: Seconds after which nobody else than ragwright and its limits is asked once more.
+        peer_limit: Seconds that one pass of a peer may take.
         work: Folder for sources and indexes.
         peers: Folder of the peers' environment.
         cache: Folder of model files.
+        passes: What every measured process told, for the record.
+        moved: Shared indexes that this run took from one state to another, and knows to be whole.
     """
 
     source: Path
@@ -44,10 +50,15 @@ class Setup:
     memory_rows: Sequence[int]
     records: Sequence[int]
     encoder_rows: int
+    dask_rows: int
     repeats: int
+    patience: float
+    peer_limit: float
     work: Path
     peers: Path
     cache: Path
+    passes: list[Pass] = field(default_factory=list)
+    moved: set[Path] = field(default_factory=set)
     _sources: dict[int, Sources] = field(default_factory=dict)
     _names: Iterator[int] = field(default_factory=count)
 
@@ -56,13 +67,26 @@ class Setup:
         """The rows of the source."""
         return [json.loads(line) for line in self.source.read_text(encoding="utf-8").splitlines()]
 
-    @cached_property
+    @property
     def peer_python(self) -> str:
-        """The peers' interpreter; the environment is made if it is not there."""
-        return str(peer_python(self.peers))
+        """The peers' interpreter; the environment is made if it is not there.
+
+        Raises:
+            Failed: It cannot be made; that is tried once.
+        """
+        if isinstance(self._peers_made, Failed):
+            raise self._peers_made
+        return str(self._peers_made)
+
+    @cached_property
+    def _peers_made(self) -> Path | Failed:
+        try:
+            return peer_python(self.peers)
+        except Failed as why:
+            return Failed(f"the peers' environment: {why}")
 
     def sources(self, rows: int) -> Sources:
-        """The FAQ with so many rows, in the three states that reindex.py compares."""
+        """The FAQ with so many rows, in its three states."""
         if rows not in self._sources:
             fits = rows <= len(self.given)
             found = self.given[:rows] if fits else repeated(self.given, rows)
@@ -71,7 +95,9 @@ class Setup:
 
     def fresh(self, name: str) -> Path:
         """A folder that nothing has used."""
-        return self.work / f"{name}-{next(self._names)}"
+        while (folder := self.work / f"{name}-{next(self._names)}").exists():
+            pass
+        return folder
 
     def conditions(self) -> dict[str, Any]:
         """What a reader of the figures has to know."""
@@ -79,8 +105,14 @@ class Setup:
             "source": self.source.name,
             "source_rows": len(self.given),
             "rows": self.rows,
+            "large_rows": self.large_rows,
+            "memory_rows": list(self.memory_rows),
+            "records": list(self.records),
+            "encoder_rows": self.encoder_rows,
+            "dask_rows": self.dask_rows,
             "repeats": self.repeats,
-            "peers": (PEERS / "requirements.txt").read_text().splitlines()[1:],
+            "patience_s": self.patience,
+            "peers": peer_versions(),
         }
 
 
@@ -92,35 +124,63 @@ class Contender:
         name: In the table.
         script: Beside this file, in peers/.
         options: For the script.
-        ours: Whether it runs in ragwright's environment.
-        heavy: Takes so long that one repetition is enough.
+        ours: Whether it runs in ragwright's environment: ragwright, and the limits that it is held against.
     """
 
     name: str
     script: str
     options: tuple[str, ...] = ()
     ours: bool = False
-    heavy: bool = False
 
-    def index(self, setup: Setup, source: str, state: Path, *more: str) -> Pass:
-        """One pass over a source file, first or later, into the index below `state`."""
+    def index(self, setup: Setup, source: str, state: Path | None, *more: str) -> Pass:
+        """One pass over a source file, first or later, into the index below `state`.
+
+        Raises:
+            Failed: There is none.
+        """
         python = sys.executable if self.ours else setup.peer_python
-        return run(python, self.script, "--source", source, "--state", str(state), *self.options, *more)
+        given = ("--source", source, *(("--state", str(state)) if state else ()), *self.options, *more)
+        label = f"{self.name}: {Path(source).parent.name}/{Path(source).stem}"
+        found = run(python, self.script, *given, label=label, limit=None if self.ours else setup.peer_limit)
+        embedded = found.get("report", found).get("embedded")
+        kept = {name: found[name] for name in ("seconds", "cpu_seconds", "peak_mb")}
+        setup.passes.append({"what": label, **kept, "embedded": embedded})
+        return found
 
-    def indexed(self, setup: Setup, sources: Sources) -> Path:
-        """The state of a first index of the original source; made unless an earlier benchmark has."""
-        state = self.place(sources)
-        if not state.exists():
-            try:
-                self.index(setup, sources["original"], state)
-            except BaseException:
-                shutil.rmtree(state, ignore_errors=True)
-                raise
-        return state
+    def ready(self, setup: Setup, sources: Sources) -> None:
+        """See that the index that benchmarks share is there, and is the original's.
+
+        Raises:
+            Failed: It cannot be made.
+        """
+        place = self.place(sources)
+        if _unsure(place).exists() and place not in setup.moved:
+            shutil.rmtree(place, ignore_errors=True)  # a run before this one was killed over it
+        if _unsure(place).exists() or not place.exists():
+            self.settle(setup, sources, "original")
+
+    def settle(self, setup: Setup, sources: Sources, state: str, *more: str) -> Pass:
+        """One pass into the shared index, which is marked for as long as it is not the original's.
+
+        Raises:
+            Failed: There is none.
+        """
+        place = self.place(sources)
+        setup.moved.discard(place)
+        _unsure(place).touch()
+        found = self.index(setup, sources[state], place, *more)
+        setup.moved.add(place)
+        if state == "original":
+            _unsure(place).unlink()
+        return found
 
     def place(self, sources: Sources) -> Path:
-        """Where that state is."""
+        """Where the shared index is."""
         return sources.folder / "-".join([Path(self.script).stem, *self.options[1::2]])
+
+
+def _unsure(place: Path) -> Path:
+    return place.with_name(f"{place.name}.unsure")
 
 
 RAGWRIGHT = Contender(
@@ -134,13 +194,51 @@ LANGCHAIN_NONE = Contender("LangChain `index()` into nothing", "langchain_index.
 LANGCHAIN = Contender("LangChain `index()` into Chroma", "langchain_index.py", ("--store", "chroma"))
 LLAMAINDEX_NONE = Contender("LlamaIndex pipeline into nothing", "llamaindex_pipeline.py", ("--store", "none"))
 LLAMAINDEX = Contender("LlamaIndex pipeline into its own store", "llamaindex_pipeline.py", ("--store", "simple"))
-TUTORIAL = Contender("a tutorial's loop into Chroma", "tutorial_loop.py", ("--store", "chroma"), heavy=True)
+TUTORIAL = Contender("a tutorial's loop into Chroma", "tutorial_loop.py", ("--store", "chroma"))
+BARE_ENCODER = Contender("the bare encoder", "bare_encoder.py", ours=True)
+FLOORS = tuple(
+    Contender(f"reading, hashing and comparing alone, by {reader}", "table_floor.py", ("--reader", reader), ours=True)
+    for reader in ("pandas", "pyarrow")
+)
 LIBRARIES = (LANGCHAIN_NONE, LANGCHAIN, LLAMAINDEX_NONE, LLAMAINDEX)
+
+Turns = dict[Contender, list[Pass | str]]
 
 
 def seconds(passes: Sequence[Pass]) -> tuple[float, ...]:
     """Of the work alone: packages are imported before the clock starts."""
     return tuple(round(one["seconds"], 3) for one in passes)
+
+
+def complete(passes: Sequence[Pass | str]) -> list[Pass]:
+    """Those that ended."""
+    return [one for one in passes if not isinstance(one, str)]
+
+
+def by_turns(setup: Setup, contenders: Mapping[Contender, Callable[[], Pass]]) -> Turns:
+    """Every contender's passes; they take turns, so that a slow moment of the machine hits all of them.
+
+    A peer that fails is not asked again, nor is one whose passes have taken longer than the suite's patience: what a
+    minute of work shows is little changed by the next. What ragwright or a limit cannot do ends the benchmark.
+    """
+    passes: Turns = {contender: [] for contender in contenders}
+    for _ in range(setup.repeats):
+        for contender, found in passes.items():
+            spent = sum(one["seconds"] for one in complete(found))
+            gave_up = len(complete(found)) < len(found)
+            if contender.ours or not (gave_up or spent > setup.patience):
+                found.append(attempt(contender, contenders[contender]))
+    return passes
+
+
+def attempt(contender: Contender, once: Callable[[], Pass]) -> Pass | str:
+    """One pass, or why a peer could not; what ragwright cannot do ends the benchmark."""
+    try:
+        return once()
+    except Failed as why:
+        if contender.ours:
+            raise
+        return str(why)
 
 
 @contextmanager
@@ -155,7 +253,7 @@ def embedding_endpoint(setup: Setup, state: Path) -> Iterator[None]:
 
     settings = settings_of(state, "minilm", setup.cache.absolute())
     specs = wanted_endpoints(settings, generator=False)
-    with in_service(settings, specs, minutes=30), open_host(settings) as host:
+    with in_service(settings, specs, minutes=10), open_host(settings) as host:
         info = host.describe(specs[0].name)
         token = Folder(settings.home / "endpoints", info.name).token or ""
         found = {"BENCH_ENDPOINT_URL": str(info.url), "BENCH_ENDPOINT_TOKEN": token}
@@ -166,27 +264,3 @@ def embedding_endpoint(setup: Setup, state: Path) -> Iterator[None]:
             for name in found:
                 del os.environ[name]
             host.delete(info.name)
-
-
-def attempt(contender: Contender, setup: Setup, source: str, state: Path, *more: str) -> Pass | str:
-    """One pass, or why a peer could not; what ragwright cannot do ends the benchmark."""
-    try:
-        return contender.index(setup, source, state, *more)
-    except SystemExit as failed:
-        if contender.ours:
-            raise
-        return " ".join([contender.script, *str(failed).split()[-2:]])
-
-
-def bare_encoder(setup: Setup, source: str) -> Pass:
-    """The encoder alone, in a process of its own, over the sections of a source."""
-    script = ["--source", source, "--cache", str(setup.cache.absolute())]
-    return run(sys.executable, "bare_encoder.py", *script)
-
-
-def output_of(command: Sequence[str], cwd: Path | None = None) -> str:
-    """What another benchmark's script prints; exits 0 or 1 (a target of its own is missed) are both results."""
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode not in (0, 1) or not done.stdout.strip():
-        raise SystemExit(f"{' '.join(command)} exited {done.returncode}")
-    return done.stdout

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from comparison import Comparison, Target
-from contenders import Setup, output_of
+from contenders import Setup
+from processes import output_of, step
 
 HERE = Path(__file__).parent
 THROUGH_ENDPOINT = Target("at least", 0.85)
@@ -30,7 +31,8 @@ def measure(setup: Setup) -> list[Comparison]:
 def through_endpoint(setup: Setup) -> Comparison:
     """Embedding throughput with the server, HTTP and every check, as a share of the encoder's in this process."""
     script = [sys.executable, str(HERE / "embedding_throughput.py"), "--json", "--repeats", str(max(setup.repeats, 3))]
-    found = json.loads(output_of([*script, "--cache", str(setup.cache.absolute())]))
+    with step("texts through an endpoint and through the encoder in one process"):
+        found = json.loads(output_of([*script, "--cache", str(setup.cache)], cwd=HERE.parent))
     rates = {name: tuple(found["texts"] / took for took in times) for name, times in found["seconds"].items()}
     return Comparison(
         f"{found['texts']} texts of {found['tokens_per_text']} tokens through an endpoint",
@@ -46,7 +48,10 @@ def through_endpoint(setup: Setup) -> Comparison:
 def through_port(setup: Setup) -> list[Comparison]:
     """Writes, marks, deletions and scans through the port, beside the calls that it makes."""
     script = [sys.executable, str(HERE / "store_latency.py"), "--records", str(RECORDS)]
-    passes: list[dict[str, Any]] = [json.loads(output_of(script))[str(RECORDS)] for _ in range(setup.repeats)]
+    passes: list[dict[str, Any]] = []
+    for _ in range(min(setup.repeats, 3)):
+        with step(f"{RECORDS:,} records through the store port and past it"):
+            passes.append(json.loads(output_of(script))[str(RECORDS)])
     found = []
     for key, what in WRITES.items():
         ours = tuple(one[key]["s"] for one in passes)

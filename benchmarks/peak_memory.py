@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from comparison import Comparison, Target
-from contenders import FIRST_IMPORTS, LIBRARIES, RAGWRIGHT, Pass, Setup, attempt
+from contenders import FIRST_IMPORTS, RAGWRIGHT, Pass, Setup
 
 LIMIT_MIB = 1.5e9 / 2**20
 WITHIN, GROWTH = Target("at most", 1), Target("at most", 1.5)
@@ -27,38 +27,18 @@ def peak_memory(setup: Setup) -> list[Comparison]:
                 peaks[kind, rows] = RAGWRIGHT.index(setup, str(source), state, "--imports", *imports)
         finally:
             shutil.rmtree(state, ignore_errors=True)
+    sizes = sorted(setup.memory_rows)
     found = []
     for (kind, rows), one in peaks.items():
         what, ours = f"peak memory, {kind}, {rows:,} rows", (float(one["peak_mb"]),)
-        within = Comparison(what, "MiB", ours, "1.5 GB", (LIMIT_MIB,), direction="share", target=WITHIN)
-        found.append(within)
-    sizes = sorted(setup.memory_rows)
+        target = WITHIN if rows == sizes[-1] else None
+        found.append(Comparison(what, "MiB", ours, "1.5 GB", (LIMIT_MIB,), direction="share", target=target))
     for kind in ("first index", "unchanged"):
         for less, more in pairwise(sizes):
             what = f"peak memory, {kind}, {more:,} rows"
-            small, large = (float(peaks[kind, rows]["peak_mb"]) for rows in (less, more))
-            target = GROWTH if less >= LARGE else None
-            found.append(
-                Comparison(
-                    what, "MiB", (large,), f"the same of {less:,} rows", (small,), direction="share", target=target
-                )
-            )
-    return [*found, *beside_libraries(setup, {rows: peaks["first index", rows] for rows in sizes[:1]})]
-
-
-def beside_libraries(setup: Setup, peaks: dict[int, Pass]) -> list[Comparison]:
-    """The libraries' peaks at the smallest size."""
-    found = []
-    for rows, ours in peaks.items():
-        for peer in LIBRARIES:
-            state = setup.fresh("memory-peer")
-            one = attempt(peer, setup, str(written(setup, rows)), state)
-            shutil.rmtree(state, ignore_errors=True)
-            failed = one if isinstance(one, str) else ""
-            theirs = () if isinstance(one, str) else (float(one["peak_mb"]),)
-            what = f"peak memory, first index, {rows:,} rows"
-            mine = (float(ours["peak_mb"]),)
-            found.append(Comparison(what, "MiB", mine, peer.name, theirs, direction="share", failed=failed))
+            small, large = ((float(peaks[kind, rows]["peak_mb"]),) for rows in (less, more))
+            target, beside = GROWTH if less >= LARGE else None, f"the same of {less:,} rows"
+            found.append(Comparison(what, "MiB", large, beside, small, direction="share", target=target))
     return found
 
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from comparison import Comparison, Target
-from contenders import Setup, output_of
+from contenders import Setup
+from processes import output_of, step
 from store_latency import BATCH, make_records, seconds
 
 from ragwright.documents import FOREVER
@@ -37,8 +38,9 @@ def measure(setup: Setup) -> list[Comparison]:
     """Latency and throughput at every size, each in a process of its own."""
     found = []
     for records in setup.records:
-        command = [sys.executable, __file__, "--records", str(records), "--repeats", str(setup.repeats)]
-        figures = json.loads(output_of(command))
+        command = [sys.executable, __file__, "--records", str(records), "--repeats", str(min(setup.repeats, 3))]
+        with step(f"queries of {records:,} records"):
+            figures = json.loads(output_of(command))
         for name, unit in (("p50", "ms"), ("p95", "ms"), ("throughput", "queries a second")):
             ours, theirs = (tuple(one[name] for one in figures[side]) for side in ("store", "numpy"))
             target = WITHIN.get(records) if name == "p95" else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,8 +11,9 @@ from pathlib import Path
 
 from comparison import Comparison
 from contenders import Setup
+from processes import output_of, step
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 QUESTION = "Which instance types does Managed Spot Training support?"
 EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty():\n    return 1\nempty()"
 OUR_FLOW = "from flows.watch_source import watch_source\nwatch_source()"
@@ -36,7 +36,7 @@ def measure(setup: Setup) -> list[Comparison]:
     home = setup.fresh("startup")
     names = {name: value for name, value in os.environ.items() if not name.startswith(("RAGWRIGHT_", "PREFECT_"))}
     names.pop("PYTHONDONTWRITEBYTECODE", None)
-    ours = {"RAGWRIGHT_HOME": str(home), "RAGWRIGHT_MODEL_CACHE": str(setup.cache.absolute())}
+    ours = {"RAGWRIGHT_HOME": str(home), "RAGWRIGHT_MODEL_CACHE": str(setup.cache)}
     environment = names | ours | {"PREFECT_HOME": str(home / "prefect")}
     environment |= {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_LOGGING_LEVEL": "ERROR"}
     tool = str(Path(sys.executable).with_name("ragwright"))
@@ -58,7 +58,7 @@ def measure(setup: Setup) -> list[Comparison]:
         ("import of the flows", lambda: python("import flows.pipeline"), "import of Prefect's `flow`",
          lambda: python("from prefect import flow")),
         ("`ragwright ask`, endpoints down", cold, "loading both models in one process",
-         lambda: python(LOAD_MODELS, str(setup.cache.absolute()))),
+         lambda: python(LOAD_MODELS, str(setup.cache))),
         ("`ragwright ask`, endpoints up", lambda: took(tool, "ask", QUESTION), "import of what it uses",
          lambda: python("import ragwright.cli.ask, ragwright.assembly, lancedb")),
         ("flow `watch_source`", lambda: python(OUR_FLOW), "an empty flow, with its own temporary server",
@@ -76,18 +76,26 @@ def measure(setup: Setup) -> list[Comparison]:
 def by_turns(
     setup: Setup, what: str, ours: Callable[[], float], beside: str, theirs: Callable[[], float]
 ) -> Comparison:
-    """Both, in turn, once without a clock: the first time, bytecode is written and files are read from the disk."""
-    ours(), theirs()
-    pairs = [(ours(), theirs()) for _ in range(setup.repeats)]
+    """Both, in turn, once without a clock: the first time, bytecode is written and files are read from the disk.
+
+    Raises:
+        Failed: A process did not end as it should.
+    """
+    pairs: list[tuple[float, float]] = []
+    with step(f"{what}, beside {beside}"):
+        ours(), theirs()
+        while len(pairs) < setup.repeats and sum(map(sum, pairs)) < setup.patience:
+            pairs.append((ours(), theirs()))
     mine, others = zip(*pairs, strict=True)
     return Comparison(what, "s", mine, beside, others, direction="share")
 
 
 def process(command: tuple[str, ...], environment: dict[str, str]) -> float:
-    """Seconds of a process of its own."""
+    """Seconds of a process of its own.
+
+    Raises:
+        Failed: It did not exit with 0.
+    """
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} exited {done.returncode}: {done.stderr[-2_000:]}")
-    return round(seconds, 3)
+    output_of(command, cwd=ROOT, environment=environment, accepted=(0,), silent=True, limit=300)
+    return round(time.perf_counter() - started, 3)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -80,8 +82,128 @@ def test_what_is_written_is_read_again(named, tmp_path):
     about, again = comparison.read(path)
     assert again == found
     assert about["conditions"] == {"rows": 3}
-    shown = named("table").table(tmp_path)
-    assert all(one.row() in shown for one in found)
+    table = named("table").table
+    assert all(one.row() in table(tmp_path, whole=True) for one in found)
+    assert [one.row() in table(tmp_path) for one in found] == [True, False], "the README shows what has a target"
+
+
+@pytest.fixture
+def small(named, tmp_path) -> object:
+    """A setup of twenty rows."""
+    source = tmp_path / "faq.jsonl"
+    source.write_text("".join(f'{{"question": "Q{n}?", "answer": "A{n}."}}\n' for n in range(20)))
+    sizes = {"rows": 20, "large_rows": 0, "memory_rows": [], "records": [], "encoder_rows": 1, "dask_rows": 1}
+    limits = {"repeats": 3, "patience": 100, "peer_limit": 60}
+    folders = {"work": tmp_path, "peers": tmp_path / "peers", "cache": tmp_path}
+    return named("contenders").Setup(source=source, **sizes, **limits, **folders)
+
+
+def test_a_peer_that_fails_is_a_row_and_is_not_asked_again(named, small):
+    contenders, failed = named("contenders"), named("processes").Failed
+    asked = []
+
+    def broken() -> dict[str, object]:
+        asked.append(1)
+        raise failed("exit 1: it has no such option")
+
+    works = {contenders.RAGWRIGHT: lambda: {"seconds": 1.0}, contenders.LANGCHAIN: broken}
+    passes = contenders.by_turns(small, works)
+    assert len(asked) == 1
+    assert len(passes[contenders.RAGWRIGHT]) == 3
+    (row,) = named("reindexing").compared("x", passes, named("reindexing").FIRST)
+    assert "exit 1: it has no such option" in row.row()
+    assert row.ours == (1.0, 1.0, 1.0)
+    with pytest.raises(failed):
+        contenders.by_turns(small, {contenders.RAGWRIGHT: broken})
+
+
+def test_a_peer_that_takes_long_is_not_asked_again(named, small):
+    contenders = named("contenders")
+    everyone = (contenders.RAGWRIGHT, contenders.LANGCHAIN)
+    passes = contenders.by_turns(small, dict.fromkeys(everyone, lambda: {"seconds": 101.0}))
+    assert [len(passes[one]) for one in everyone] == [3, 1]
+
+
+def test_peers_without_an_environment_are_rows(named, small, monkeypatch):
+    contenders, failed = named("contenders"), named("processes").Failed
+    tried = []
+
+    def unmade(folder: Path) -> Path:
+        tried.append(folder)
+        raise failed("exit 2: no route to the index")
+
+    monkeypatch.setattr(contenders, "peer_python", unmade)
+    for peer in (contenders.LANGCHAIN, contenders.LLAMAINDEX):
+        found = contenders.attempt(peer, lambda peer=peer: peer.index(small, "faq.jsonl", small.work / "state"))
+        assert found == "the peers' environment: exit 2: no route to the index"
+    assert len(tried) == 1
+
+
+def test_an_index_that_a_killed_run_left_is_made_anew(named, small, monkeypatch):
+    contenders = named("contenders")
+    sources, passes = small.sources(20), []
+
+    def run(python: str, script: str, *given: str, **_: object) -> dict[str, object]:
+        state = Path(given[given.index("--state") + 1])
+        passes.append((Path(given[given.index("--source") + 1]).stem, state.exists()))
+        state.mkdir(exist_ok=True)
+        return {"seconds": 1.0, "cpu_seconds": 1.0, "peak_mb": 1}
+
+    monkeypatch.setattr(contenders, "run", run)
+    contenders.RAGWRIGHT.ready(small, sources)
+    contenders.RAGWRIGHT.settle(small, sources, "changed")
+    contenders.RAGWRIGHT.ready(small, sources)  # this run's own doing: brought back
+    assert passes == [("original", False), ("changed", True), ("original", True)]
+    contenders.RAGWRIGHT.settle(small, sources, "changed")
+    small.moved.clear()  # as in the next process
+    contenders.RAGWRIGHT.ready(small, sources)
+    contenders.RAGWRIGHT.ready(small, sources)
+    assert passes[3:] == [("changed", True), ("original", False)]
+
+
+def test_a_failed_process_says_why_in_one_line_without_a_path(named):
+    processes = named("processes")
+    fails = "import sys; sys.exit('cannot open /home/someone/bench/faq.jsonl | twice')"
+    with pytest.raises(processes.Failed, match=r"exit 1: cannot open faq\.jsonl / twice"):
+        processes.output_of([sys.executable, "-S", "-c", fails], accepted=(0,))
+    with pytest.raises(processes.Failed, match="SIGKILL"):
+        processes.output_of([sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)"])
+    with pytest.raises(processes.Failed, match="no end within 1 s"):
+        processes.output_of([sys.executable, "-S", "-c", "import time; time.sleep(60)"], limit=1)
+
+
+def test_a_benchmark_that_fails_leaves_the_others_to_be_measured(named, small, monkeypatch):
+    suite, comparison, processes = named("suite"), named("comparison"), named("processes")
+
+    def fails(setup: object) -> list[object]:
+        raise processes.Failed("it did not publish")
+
+    def works(setup: object) -> list[object]:
+        return [comparison.Comparison("x", "s", (3.0,), "y", (1.0,), target=comparison.Target("at least", 1))]
+
+    monkeypatch.setattr(suite, "benchmark", {"first": fails, "query": works}.__getitem__)
+    missed, failed = suite.measure(small, ["first", "query"], small.work / "results")
+    assert failed == ["first: it did not publish"]
+    assert len(missed) == 1
+    assert [path.name for path in (small.work / "results").iterdir()] == ["query.json"]
+    assert (suite.ended(small, "first"), suite.ended(small, "query")) == (False, True)
+    small.repeats = 4
+    assert not suite.ended(small, "query"), "other conditions"
+
+
+def test_figures_hold_no_path_of_a_machine(named):
+    for path in named("suite").RESULTS.glob("*.json"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(home|root|tmp|work|Users|mnt)/", text), path.name
+
+
+def test_peers_are_locked_as_they_are_asked_for(named):
+    environment = named("peer_environment")
+    locked = environment.LOCKED.read_text(encoding="utf-8")
+    for wanted in environment.peer_versions():
+        assert f"\n{wanted.lower()} \\\n" in locked, f"{wanted}: run make lock"
+    assert "--hash=sha256:" in locked
+    assert "http" not in "".join(line for line in locked.splitlines() if line.startswith("-"))
 
 
 def test_every_benchmark_can_be_run_and_is_explained(named):
