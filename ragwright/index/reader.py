@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +16,24 @@ import pyarrow.compute as pc
 from ragwright.answering import Retrieved
 from ragwright.documents import Fingerprint, Match
 from ragwright.embedding import Embedder
-from ragwright.errors import FingerprintMismatch
+from ragwright.errors import FingerprintMismatch, RagwrightError
 from ragwright.index.attempt import calibration_of, manifest_of, same_vectors
 from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder, nothing_published
-from ragwright.stores import BatchSearcher, VectorStore, nearest
+from ragwright.stores import BatchSearcher, Holder, VectorStore, nearest
 from ragwright.terms import CorpusStatistics
+
+log = logging.getLogger(__name__)
+
+_BEHIND = 60.0
+"""Seconds after which a generation that is not in force any more answers no question, however long the next takes."""
 
 
 class IndexReader:
     """Searches an index as of its live generation, or of one that is named. Safe to share between threads.
+
+    Questions do not wait for the next generation: while it is read ahead they are answered from the one before it, for
+    a minute at most and only while that can be rolled back to. It is read at the first question after its publish: a
+    reader that nobody asks reads nothing.
 
     Args:
         catalog: Of the index.
@@ -46,8 +56,9 @@ class IndexReader:
         self._lexical = lexical
         self._lock = threading.Lock()
         self._head: Head | None = None
-        self._head_read_at = float("-inf")
+        self._head_read_at = self._in_force_at = float("-inf")
         self._view: _View | None = None
+        self._ahead: _Ahead | None = None
 
     def search(self, question: str, k: int) -> Retrieved:
         """The k sections nearest to a question, then those that only its words find; scores are cosines throughout.
@@ -111,16 +122,40 @@ class IndexReader:
                 asked = time.monotonic()
                 self._head = self._catalog.head(self._head)
                 self._head_read_at = asked
-            entry = self._head.last if self._head else None
-            if entry is None:
+            head = self._head
+            if head is None or head.last is None:
                 raise nothing_published(self._catalog.index)
-            if self._view is None or (self._view.space, self._view.generation) != (entry.space, entry.generation):
-                self._view = self._open(entry)
+            if self._view is None or not self._view.shows(head.last):
+                self._view = self._next_view(head, head.last)
+            if self._view.shows(head.last):
+                self._in_force_at = self._head_read_at
             return self._view
+
+    def _next_view(self, head: Head, entry: Entry) -> _View:
+        """The generation in force or, while that is read ahead, the one before it, if that may still be read.
+
+        A generation that a rollback gave up, or a vacuum, may not: its records may change any moment.
+        """
+        if (
+            self._view is None
+            or time.monotonic() - self._in_force_at > _BEHIND
+            or not any(self._view.shows(one) for one in head.published())
+        ):
+            self._ahead = None
+            return self._open(entry)
+        if self._ahead is None or self._ahead.entry != entry:
+            self._ahead = _Ahead(entry, self._open)
+        if not self._ahead.ended.is_set():
+            return self._view
+        ahead, self._ahead = self._ahead, None
+        return ahead.view or self._open(entry)  # what went wrong goes wrong again, before whoever asks
 
     def _open(self, entry: Entry) -> _View:
         refuse_other_embedder(self._embedder, entry.fingerprint)
-        return _View(self._catalog, entry.space, entry.generation)
+        view = _View(self._catalog, entry.space, entry.generation)
+        if isinstance(self._store, Holder):
+            self._store.hold(entry.space, entry.generation)
+        return view
 
     def _open_pinned(self, generation: int) -> _View:
         begin = self._catalog.begin_of(generation)
@@ -141,6 +176,31 @@ def refuse_other_embedder(embedder: Embedder, index: Fingerprint) -> None:
         )
 
 
+class _Ahead:
+    """The next generation, read while questions are answered from the one before it.
+
+    Attributes:
+        entry: That puts it in force.
+        ended: Set once it was read, or could not be.
+        view: What was read.
+    """
+
+    def __init__(self, entry: Entry, read: Callable[[Entry], _View]) -> None:
+        self.entry, self._read = entry, read
+        self.ended = threading.Event()
+        self.view: _View | None = None
+        # Not a daemon: a process that ends in the middle of a read waits for it.
+        threading.Thread(target=self._run, name="next-generation").start()
+
+    def _run(self) -> None:
+        try:
+            self.view = self._read(self.entry)
+        except RagwrightError as error:
+            log.warning("generation %d cannot be read ahead: %s", self.entry.generation, error)
+        finally:
+            self.ended.set()
+
+
 class _View:
     """One generation as readers see it; everything heavy is read at first use and kept."""
 
@@ -154,6 +214,10 @@ class _View:
         stored = catalog.read_table(f"{folder(generation)}/statistics.parquet")
         self.calibration = calibration_of(catalog, generation)
         self.statistics = CorpusStatistics() if stored is None else CorpusStatistics.from_table(stored)
+
+    def shows(self, entry: Entry) -> bool:
+        """Whether this is the generation that a line of the log puts in force."""
+        return (self.space, self.generation) == (entry.space, entry.generation)
 
     def retrieved(self, matches: Sequence[Match], vector: npt.NDArray[np.float32]) -> Retrieved:
         """What was found, with what answering needs to know of the generation."""

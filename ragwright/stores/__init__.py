@@ -156,6 +156,26 @@ class BatchSearcher(Protocol):
         """For each text what `search_text` gives."""
 
 
+@runtime_checkable
+class Holder(Protocol):
+    """What some stores can do besides: keep a generation at hand, so that a long-lived reader's searches are fast."""
+
+    def hold(self, space: str, as_of: int) -> None:
+        """Read ahead what searches of a published generation need.
+
+        What such a generation shows never changes, so from now on searches of it may rest on what was read, whatever is
+        written to the space. Searches of the one that was held before need not wait. One generation a space is held.
+        """
+
+
+@runtime_checkable
+class Indexer(Protocol):
+    """What some stores can do besides: keep an index of their own that makes searches of a large space fast."""
+
+    def index(self, space: str) -> None:
+        """Make the index or bring it up to date, if that pays. For the space's one writer; readers need not wait."""
+
+
 def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
     """The store that a spec names; nothing is connected yet.
 

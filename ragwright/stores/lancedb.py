@@ -22,9 +22,11 @@ import pyarrow.compute as pc
 
 from ragwright.documents import Match, records_schema
 from ragwright.errors import RagwrightError, StorageFull, StoreError, Unavailable, is_disk_full
-from ragwright.stores import limits, on_disk, visibility, words
+from ragwright.stores import limits, vector_index, visibility, words
 from ragwright.stores.commits import despite_conflicts, exclusive
-from ragwright.stores.snapshot import RowsMoved, Snapshot
+from ragwright.stores.known_ids import KnownIds
+from ragwright.stores.snapshot import RowsMoved
+from ragwright.stores.views import INCARNATION, View, Views
 
 SNAPSHOT_BYTES = 200_000 * 384 * 4
 """Vectors that a store keeps in memory for queries; a space larger than that is searched on disk."""
@@ -33,8 +35,8 @@ _SCAN_ROWS = 8_192
 _IDS_PER_STATEMENT = 20_000  # one commit each; the time of a longer list grows with it all the same
 _SCAN_INSTEAD_OF_FILTER = 5_000  # from here on reading the table once beats looking ids up
 _READ_ATTEMPTS = 3
+_VERSIONS_BYTES = 2**26  # memory for what is known of past versions; by default a load of many batches fills 1 GB
 _KEEP_VERSIONS = timedelta(minutes=10)  # longer than a read takes: readers may be streaming an older version
-_INCARNATION = b"ragwright.incarnation"
 
 # What LanceDB raises: it has no exceptions of its own.
 _LANCE_ERRORS = (OSError, RuntimeError, ValueError, pa.ArrowException)
@@ -49,7 +51,9 @@ class LanceDBStore:
 
     Args:
         folder: Where the tables live; made by the first `ensure_space`.
-        snapshot_bytes: Memory for vectors, over all spaces; where words are searched for, about a third comes on top.
+        snapshot_bytes: Memory for vectors and, of a generation that is held, texts, over all spaces; where words are
+            searched for, about a third comes on top. While a generation that shares little with the one before it is
+            read ahead, both are there.
         lock_timeout: Seconds to wait for another writer before `Unavailable`.
     """
 
@@ -64,7 +68,7 @@ class LanceDBStore:
         limits.check_space_name(space)
         if not self._exists(space):
             with self._errors(space, may_lack=True), self._turn(space):
-                layout = records_schema(dimension).with_metadata({_INCARNATION: uuid.uuid4().hex})
+                layout = records_schema(dimension).with_metadata({INCARNATION: uuid.uuid4().hex})
                 self._connection().create_table(space, schema=layout, exist_ok=True)
         has = self._dimension(self._latest(space))
         if has != dimension:
@@ -89,19 +93,15 @@ class LanceDBStore:
             self._sweep_dropped()
         with self._lock:
             self._tables.pop(space, None)
-            self._snapshots.pop(space, None)
+            self._known.pop(space, None)
+        self._views.forget(space)
 
     def upsert(self, space: str, records: pa.Table) -> None:
         """See `VectorStore`. The whole call is one commit."""
         records = limits.check_records(records, self._dimension(self._latest(space)), place=self._place(space))
         if not records.num_rows:
             return
-
-        def merge(table: Any) -> None:
-            merging = table.merge_insert("record_id").when_matched_update_all().when_not_matched_insert_all()
-            merging.execute(records)
-
-        self._write(space, merge)
+        self._write(space, partial(_put, records=records, known=self._known_ids(space)))
 
     def mark(self, space: str, record_ids: Sequence[str], died: int) -> None:
         """See `VectorStore`."""
@@ -123,55 +123,51 @@ class LanceDBStore:
 
     def query(self, space: str, vector: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[Match]:
         """See `VectorStore`."""
-
-        def search(table: Any) -> list[Match]:
-            dimension = self._dimension(table)
-            query = limits.check_query(vector, k, dimension, place=self._place(space))
-            if self._fits(table):
-                return self._snapshot(space, table).query(query, k=k, as_of=as_of)
-            return on_disk.query(table, query, k=k, as_of=as_of)
-
-        return self._read(space, search)
+        return self.query_many(space, np.asarray(vector)[np.newaxis], k=k, as_of=as_of)[0]
 
     def search_text(self, space: str, text: str, *, k: int, as_of: int) -> list[Match]:
-        """See `VectorStore`. The first search reads the words of the whole space; a large space is read every time."""
-        limits.check_count(k, place=self._place(space))
-        wanted = words.asked(text)
-
-        def search(table: Any) -> list[Match]:
-            if not wanted:
-                return []
-            if self._fits(table):
-                return self._snapshot(space, table).search_text(wanted, k=k, as_of=as_of)
-            return on_disk.search_text(table, wanted, k=k, as_of=as_of)
-
-        return self._read(space, search)
+        """See `VectorStore`. The first search reads the words of the whole space."""
+        return self.search_text_many(space, [text], k=k, as_of=as_of)[0]
 
     def query_many(self, space: str, vectors: npt.NDArray[np.float32], *, k: int, as_of: int) -> list[list[Match]]:
         """See `BatchSearcher`."""
-        if self._fits(self._latest(space)):
-            return [self.query(space, vector, k=k, as_of=as_of) for vector in vectors]
 
-        def search(table: Any) -> list[list[Match]]:
-            dimension, place = self._dimension(table), self._place(space)
-            queries = [limits.check_query(vector, k, dimension, place=place) for vector in vectors]
-            return on_disk.query_many(table, np.stack(queries), k=k, as_of=as_of) if queries else []
+        def search(view: View) -> list[list[Match]]:
+            queries = [limits.check_query(one, k, view.dimension, place=self._place(space)) for one in vectors]
+            return view.query_many(np.stack(queries), k=k, as_of=as_of) if queries else []
 
-        return self._read(space, search)
+        return self._search(space, as_of, search)
 
     def search_text_many(self, space: str, texts: Sequence[str], *, k: int, as_of: int) -> list[list[Match]]:
         """See `BatchSearcher`."""
-        if self._fits(self._latest(space)):
-            return [self.search_text(space, text, k=k, as_of=as_of) for text in texts]
         limits.check_count(k, place=self._place(space))
         wanted = [words.asked(text) for text in texts]
-        return self._read(space, lambda table: on_disk.search_text_many(table, wanted, k=k, as_of=as_of))
+        if not any(wanted):
+            self._latest(space)
+            return [[] for _ in texts]
+        return self._search(space, as_of, lambda view: view.search_text_many(wanted, k=k, as_of=as_of))
+
+    def hold(self, space: str, as_of: int) -> None:
+        """See `Holder`."""
+        self._read(space, lambda table: self._views.hold(space, table, as_of))
+
+    def index(self, space: str) -> None:
+        """See `Indexer`. A space that is searched in memory needs no index."""
+        table = self._latest(space)
+        if self._views.fits(table):
+            return
+        with self._errors(space):
+            due = vector_index.due(table)
+        if due == "build":
+            self._write(space, vector_index.build)
+        elif due == "extend":
+            self.optimise(space)
 
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """See `VectorStore`. All batches are of one version of the table, whatever is written meanwhile."""
         table = self._latest(space)
         layout = limits.check_columns(columns, self._dimension(table), place=self._place(space))
-        return self._stream(space, table, layout, None if as_of is None else on_disk.visible_at(as_of))
+        return self._stream(space, table, layout, None if as_of is None else visibility.condition(as_of))
 
     def wait_visible(
         self, space: str, *, present: Sequence[str] = (), absent: Sequence[str] = (), timeout: float = 60
@@ -219,7 +215,8 @@ class LanceDBStore:
         self._lock = threading.RLock()
         self._database: Any = None
         self._tables: dict[str, Any] = {}
-        self._snapshots: dict[str, tuple[tuple[bytes, int], Snapshot]] = {}
+        self._known: dict[str, tuple[bytes, KnownIds]] = {}
+        self._views = Views(self._snapshot_bytes, self._pinned)
 
     def _reconnect_after_fork(self) -> None:
         # Handles belong to the runtime of the process that opened them, and a lock may be held by a thread left behind.
@@ -233,7 +230,8 @@ class LanceDBStore:
             if self._database is None:
                 import lancedb
 
-                self._database = lancedb.connect(self._folder)
+                session = lancedb.Session(metadata_cache_size_bytes=_VERSIONS_BYTES)
+                self._database = lancedb.connect(self._folder, session=session)
             return self._database
 
     def _latest(self, space: str) -> Any:
@@ -245,7 +243,7 @@ class LanceDBStore:
                     if not self._exists(space):
                         raise limits.unknown_space(space, place=str(self._folder))
                     opened = self._connection().open_table(space)
-                    if _INCARNATION not in (opened.schema.metadata or {}):
+                    if INCARNATION not in (opened.schema.metadata or {}):
                         raise StoreError(
                             "this table was not made by ragwright.",
                             place=self._place(space),
@@ -273,6 +271,17 @@ class LanceDBStore:
 
     # Reading
 
+    def _search(self, space: str, as_of: int, action: Callable[[View], _T]) -> _T:
+        self._reconnect_after_fork()
+        view = self._views.settled(space, as_of)
+        if view is not None:
+            try:
+                return action(view)
+            except (RowsMoved, *_LANCE_ERRORS):
+                # Its version was vacuumed; what the generation shows is still there.
+                self._views.forget(space)
+        return self._read(space, lambda table: action(self._views.at(space, table)))
+
     def _read(self, space: str, action: Callable[[Any], _T]) -> _T:
         for _ in range(_READ_ATTEMPTS):
             table = self._latest(space)
@@ -280,13 +289,17 @@ class LanceDBStore:
                 with self._errors(space):
                     return action(table)
             except RowsMoved:
-                with self._lock:
-                    self._snapshots.pop(space, None)
+                self._views.forget(space)
         raise Unavailable(
             f"the table was reorganised {_READ_ATTEMPTS} times during one read.",
             place=self._place(space),
             hint="Try again.",
         )
+
+    def _pinned(self, space: str, version: int) -> Any:
+        table = self._connection().open_table(space)
+        table.checkout(version)
+        return table
 
     def _select(self, space: str, table: Any, record_ids: Sequence[str], columns: Sequence[str]) -> pa.Table:
         layout = limits.check_columns(columns, self._dimension(table), place=self._place(space))
@@ -312,34 +325,20 @@ class LanceDBStore:
             for batch in reading.to_batches(batch_size=_SCAN_ROWS):
                 yield batch.select(layout.names).cast(layout)
 
-    def _fits(self, table: Any) -> bool:
-        return int(table.count_rows()) * self._dimension(table) * 4 <= self._snapshot_bytes
-
-    def _snapshot(self, space: str, table: Any) -> Snapshot:
-        with self._lock:
-            key = (table.schema.metadata[_INCARNATION], int(table.version))
-            held = self._snapshots.pop(space, None)
-            if held is None or held[0] != key:
-                pinned = self._connection().open_table(space)
-                pinned.checkout(key[1])
-                if held is not None and held[0][0] == key[0]:
-                    held = (key, held[1].advanced(pinned))
-                else:
-                    held = (key, Snapshot.load(pinned, self._dimension(table)))
-            self._snapshots[space] = held  # last: the one used most recently
-            while len(self._snapshots) > 1 and self._snapshots_bytes() > self._snapshot_bytes:
-                del self._snapshots[next(iter(self._snapshots))]
-            return held[1]
-
-    def _snapshots_bytes(self) -> int:
-        return sum(snapshot.nbytes for _, snapshot in self._snapshots.values())
-
     # Writing
 
     def _write(self, space: str, action: Callable[[Any], object]) -> None:
         self._latest(space)
         with self._errors(space), self._turn(space):
             despite_conflicts(lambda: action(self._latest(space)), place=self._place(space))
+
+    def _known_ids(self, space: str) -> KnownIds:
+        incarnation = self._latest(space).schema.metadata[INCARNATION]
+        with self._lock:
+            held = self._known.get(space)
+            if held is None or held[0] != incarnation:
+                held = self._known[space] = incarnation, KnownIds.of(incarnation)
+            return held[1]
 
     def _turn(self, space: str) -> Any:
         return exclusive(self._folder / ".locks" / space, timeout=self._lock_timeout)
@@ -370,6 +369,19 @@ class LanceDBStore:
                 place=place,
                 hint="Check the folder and its permissions; ragwright reindex --full rebuilds a damaged space.",
             ) from error
+
+
+def _put(table: Any, *, records: pa.Table, known: KnownIds) -> None:
+    try:
+        if known.lacks(table, records["record_id"]):
+            table.add(records)
+        else:
+            merging = table.merge_insert("record_id").when_matched_update_all().when_not_matched_insert_all()
+            merging.execute(records)
+        known.took(table, records["record_id"])
+    except BaseException:
+        known.forget()
+        raise
 
 
 def _update_died(table: Any, *, where: str, died: int) -> None:

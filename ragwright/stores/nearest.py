@@ -34,6 +34,14 @@ def similarities(vectors: Floats, row_lengths: Floats, query: Floats) -> Floats:
     return scores
 
 
+def similarities_of_many(vectors: Floats, row_lengths: Floats, queries: Floats) -> Floats:
+    """Cosine of each row and each of several queries, float32 [queries, n]; 0 where either has no direction."""
+    scale = np.linalg.norm(queries, axis=1).astype(np.float32)[:, np.newaxis] * row_lengths
+    products = queries @ vectors.T
+    scores: Floats = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+    return scores
+
+
 def candidates(scores: Floats, k: int) -> npt.NDArray[np.int64]:
     """Positions of every row that may be among the k best once float32 noise and ties are settled."""
     if k >= len(scores):
@@ -44,16 +52,24 @@ def candidates(scores: Floats, k: int) -> npt.NDArray[np.int64]:
 
 def ranked(records: pa.Table, query: Floats, k: int) -> list[Match]:
     """The k best of few candidate records (with vectors): by score in double precision, then by record id."""
-    scores = cosines(records["vector"], query)
+    return by_score(records.drop_columns(["vector"]), cosines(records["vector"], query), k)
+
+
+def by_score(records: pa.Table, scores: npt.NDArray[np.float64], k: int) -> list[Match]:
+    """The k best of few candidate records (without vectors), whose scores are given: by score, then by record id."""
     order = np.lexsort((np.array(records["record_id"].to_pylist(), dtype=object), -scores))[:k]
-    rows = records.drop_columns(["vector"]).take(order).to_pylist()
+    rows = records.take(order).to_pylist()
     return [match(row, float(score)) for row, score in zip(rows, scores[order], strict=True)]
 
 
 def cosines(vectors: pa.Array | pa.ChunkedArray, query: Floats) -> npt.NDArray[np.float64]:
     """The scores of a column of vectors as `ranked` gives them, float64 [n]; 0 where either has no direction."""
-    rows = matrix(vectors, len(query)).astype(np.float64)
-    target = query.astype(np.float64)
+    return exact(matrix(vectors, len(query)), query)
+
+
+def exact(vectors: Floats, query: Floats) -> npt.NDArray[np.float64]:
+    """The scores of few vectors, float32 [n, dimension], as `cosines` gives them."""
+    rows, target = vectors.astype(np.float64), query.astype(np.float64)
     # Row-wise sums, not a matrix product: equal rows must get equal scores wherever they stand.
     scale = np.sqrt((rows * rows).sum(axis=1) * (target * target).sum())
     scores = np.divide((rows * target).sum(axis=1), scale, out=np.zeros(len(rows)), where=scale > 0)

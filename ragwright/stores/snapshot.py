@@ -26,7 +26,8 @@ from ragwright.stores import nearest, words
 
 _BATCH_ROWS = 8_192
 _MOST_BLOCKS = 32
-_SHOWN = [name for name in records_schema(1).names if name != "vector"]
+_AT_ONCE = 16  # questions whose similarities are in memory at a time
+_SHOWN = [name for name in records_schema(1).names if name in Match.__dataclass_fields__]
 _NEVER = np.iinfo(np.int64).min  # as `died` of a row that is gone: no generation sees it
 
 Integers = npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class _Block:
     vectors: nearest.Floats
     lengths: nearest.Floats
     postings: words.Postings | None = None  # once a search has asked for them; of the rows there were then
+    shown: pa.Table | None = None  # once they are held; of the rows there were then, in the block's order
     reading: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -85,8 +87,10 @@ class Snapshot:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the vectors take."""
-        return sum(block.vectors.nbytes for block in self.blocks)
+        """Bytes of memory that vectors take, and what matches show."""
+        return sum(
+            block.vectors.nbytes + (0 if block.shown is None else int(block.shown.nbytes)) for block in self.blocks
+        )
 
     def advanced(self, table: Any) -> Snapshot:
         """The snapshot of another version of the same table, sharing the vectors of rows that both have."""
@@ -113,30 +117,90 @@ class Snapshot:
             (*self.blocks, _Block.of(nearest.matrix(added["vector"], self.dimension))),
         )
 
-    def query(self, vector: nearest.Floats, *, k: int, as_of: int) -> list[Match]:
-        """The k rows nearest to `vector` that generation `as_of` sees.
+    def query_many(self, vectors: nearest.Floats, *, k: int, as_of: int) -> list[list[Match]]:
+        """The k rows nearest to each of some vectors, float32 [n, dimension], that generation `as_of` sees.
 
         Raises:
             RowsMoved: The version is gone from the disk; take a snapshot of the latest.
         """
-        scores = np.concatenate([nearest.similarities(block.vectors, block.lengths, vector) for block in self.blocks])
-        visible = np.flatnonzero((self.born <= as_of) & (as_of < self.died))
-        chosen = visible[nearest.candidates(scores[visible], k)]
-        if not len(chosen):
-            return []
-        found = take(self.table, self.rows[chosen], records_schema(self.dimension).names)
-        return nearest.ranked(found, vector, k)
+        visible = np.flatnonzero(self.visible(as_of))
+        chosen: list[Integers] = []
+        scores: list[npt.NDArray[np.float64]] = []
+        for start in range(0, len(vectors), _AT_ONCE):
+            some = vectors[start : start + _AT_ONCE]
+            parts = [nearest.similarities_of_many(block.vectors, block.lengths, some) for block in self.blocks]
+            near = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+            for row, vector in zip(near, some, strict=True):
+                chosen.append(visible[nearest.candidates(row[visible], k)])
+                scores.append(nearest.exact(self._vectors(chosen[-1]), vector))
+        return self._shown(chosen, scores, k)
 
-    def search_text(self, wanted: Sequence[str], *, k: int, as_of: int) -> list[Match]:
-        """The k rows that share most of the terms `wanted`, among those that generation `as_of` sees.
+    def search_text_many(self, wanted: Sequence[Sequence[str]], *, k: int, as_of: int) -> list[list[Match]]:
+        """The k rows that share most of each of some lists of terms, among those that generation `as_of` sees.
 
         Raises:
-            RowsMoved: As `query`.
+            RowsMoved: As `query_many`.
         """
-        visible = (self.born <= as_of) & (as_of < self.died)
-        scores = words.scores(self._postings(visible), visible, wanted)
-        sharing = words.candidates(scores, k)
-        return read_ranked(self.table, self.rows[sharing], scores[sharing], k)
+        visible = self.visible(as_of)
+        postings = self._postings(visible)
+        scores = [words.scores(postings, visible, one) for one in wanted]
+        chosen = [words.candidates(one, k) for one in scores]
+        return self._shown(chosen, [one[at] for one, at in zip(scores, chosen, strict=True)], k)
+
+    def visible(self, as_of: int) -> npt.NDArray[np.bool_]:
+        """Whether generation `as_of` sees each row, bool [n]."""
+        seen: npt.NDArray[np.bool_] = (self.born <= as_of) & (as_of < self.died)
+        return seen
+
+    def _vectors(self, positions: Integers) -> nearest.Floats:
+        """Of few rows, float32 [n, dimension]."""
+        found = np.empty((len(positions), self.dimension), np.float32)
+        start = 0
+        for block in self.blocks:
+            here = (positions >= start) & (positions < start + len(block.vectors))
+            found[here] = block.vectors[positions[here] - start]
+            start += len(block.vectors)
+        return found
+
+    def _shown(
+        self, chosen: Sequence[Integers], scores: Sequence[npt.NDArray[np.float64]], k: int
+    ) -> list[list[Match]]:
+        if any(block.shown is None for block in self.blocks):
+            return read_ranked(self.table, [self.rows[one] for one in chosen], scores, k)
+        found = []
+        for positions, those in zip(chosen, scores, strict=True):
+            parts, order, start = [], [], 0
+            for block in self.blocks:
+                here = np.flatnonzero((positions >= start) & (positions < start + len(block.vectors)))
+                if len(here) and block.shown is not None:
+                    parts.append(block.shown.take(positions[here] - start))
+                    order.append(here)
+                start += len(block.vectors)
+            records = pa.concat_tables(parts) if parts else None
+            if records is not None and records["record_id"].null_count:
+                raise RowsMoved  # a newer snapshot read them, without rows that have gone since this one
+            found.append([] if records is None else nearest.by_score(records, those[np.concatenate(order)], k))
+        return found
+
+    def hold_shown(self, most_bytes: int) -> None:
+        """Read what matches show of every row, if the whole snapshot then takes no more memory than so many bytes.
+
+        Raises:
+            RowsMoved: As `query_many`.
+        """
+        left, start = most_bytes - self.nbytes, 0
+        for block in self.blocks:
+            here = slice(start, start + len(block.vectors))
+            start = here.stop
+            with block.reading:
+                if block.shown is None:
+                    parts = []
+                    for part in self._read(here, _SHOWN):
+                        parts.append(part)
+                        left -= part.nbytes
+                        if left < 0:
+                            return
+                    block.shown = pa.concat_tables(parts).combine_chunks() if parts else None
 
     def _postings(self, visible: npt.NDArray[np.bool_]) -> list[words.Postings]:
         """Of every block; read where no search has asked for them yet."""
@@ -154,32 +218,42 @@ class Snapshot:
 
     def _texts(self, here: slice) -> Iterator[str | None]:
         """What is searched of a run of rows; None for those that are gone."""
+        for found in self._read(here, list(words.FIELDS)):
+            yield from words.texts(found)
+
+    def _read(self, here: slice, columns: list[str]) -> Iterator[pa.Table]:
+        """A run of rows in its order, in batches; nulls for those that are gone."""
         for start in range(here.start, here.stop, _BATCH_ROWS):
             batch = slice(start, min(start + _BATCH_ROWS, here.stop))
             there = self.rows[batch][self.died[batch] != _NEVER]
-            found = take(self.table, there, list(words.FIELDS)) if len(there) else None
-            if found is None:
-                yield from [None] * (batch.stop - batch.start)
-            else:
-                at = pc.index_in(pa.array(self.rows[batch]), value_set=found["_rowid"].combine_chunks())
-                yield from words.texts(found.take(at))
+            if not len(there):
+                layout = records_schema(self.dimension)
+                yield pa.table({name: pa.nulls(len(self.rows[batch]), layout.field(name).type) for name in columns})
+                continue
+            found = take(self.table, there, columns)
+            at = pc.index_in(pa.array(self.rows[batch]), value_set=found["_rowid"].combine_chunks())
+            yield found.select(columns).take(at)
 
     @cached_property
     def _row_index(self) -> pa.Array:
         return pa.array(self.rows)
 
 
-def read_ranked(table: Any, rows: npt.NDArray[np.uint64], scores: words.Floats, k: int) -> list[Match]:
-    """The k best of few rows, whose addresses and scores are given.
+def read_ranked(
+    table: Any, rows: Sequence[npt.NDArray[np.uint64]], scores: Sequence[npt.NDArray[np.float64]], k: int
+) -> list[list[Match]]:
+    """The k best of each of several lists of rows, whose addresses and scores are given, read at once.
 
     Raises:
         RowsMoved: They are not all there.
     """
-    if not len(rows):
-        return []
-    found = take(table, rows, _SHOWN)
-    at = pc.index_in(found["_rowid"], value_set=pa.array(rows)).to_numpy()
-    return words.ranked(found, scores[at], k)
+    needed = np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.uint64)
+    if not len(needed):
+        return [[] for _ in rows]
+    found = take(table, needed, _SHOWN)
+    addresses = found["_rowid"].combine_chunks()
+    places = [pc.index_in(pa.array(one), value_set=addresses) for one in rows]
+    return [nearest.by_score(found.take(at), those, k) for at, those in zip(places, scores, strict=True)]
 
 
 def take(table: Any, rows: npt.NDArray[np.uint64], columns: list[str]) -> pa.Table:

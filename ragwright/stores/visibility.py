@@ -19,6 +19,11 @@ def visible_at(records: pa.Table | pa.RecordBatch, as_of: int) -> pa.Array | pa.
     return pc.and_(pc.less_equal(records["born"], as_of), pc.greater(records["died"], as_of))
 
 
+def condition(as_of: int) -> str:
+    """The same in SQL."""
+    return f"born <= {int(as_of)} AND died > {int(as_of)}"
+
+
 def wait_until(
     seen: Callable[[Sequence[str]], Set[str]],
     *,

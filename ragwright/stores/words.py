@@ -6,14 +6,13 @@ import math
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ragwright.documents import Match
-from ragwright.stores import nearest
 from ragwright.terms import Vocabulary, terms
 
 FIELDS = ("question", "text")
@@ -39,6 +38,17 @@ def texts(records: pa.Table | pa.RecordBatch) -> list[str | None]:
     joined = pc.binary_join_element_wise(*(records[name] for name in FIELDS), "\n")
     found: list[str | None] = joined.to_pylist()
     return found
+
+
+class Run(Protocol):
+    """Texts in a row whose words were counted."""
+
+    @property
+    def lengths(self) -> Integers:
+        """Terms of each text, repeats counted, int32 [n]; -1 where the text is not known."""
+
+    def having(self, term: str) -> tuple[Integers, Integers]:
+        """Positions of the texts that have a term, and how often they have it."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class Postings:
         return self.holders[here], self.counts[here]
 
 
-def scores(runs: Sequence[Postings], visible: npt.NDArray[np.bool_], wanted: Sequence[str]) -> Floats:
+def scores(runs: Sequence[Run], visible: npt.NDArray[np.bool_], wanted: Sequence[str]) -> Floats:
     """BM25 of each text of several runs in a row, float64 [n]; 0 for those that share nothing or are not visible.
 
     Texts that are not visible count nowhere: a generation's scores do not depend on what else the space holds. The
@@ -131,14 +141,7 @@ def candidates(total: Floats, k: int) -> npt.NDArray[np.int64]:
     return chosen
 
 
-def ranked(records: pa.Table, total: Floats, k: int) -> list[Match]:
-    """The k best of few candidate records, whose scores are given: by score, then by record id."""
-    order = np.lexsort((np.array(records["record_id"].to_pylist(), dtype=object), -total))[:k]
-    rows = records.take(order).to_pylist()
-    return [nearest.match(row, float(score)) for row, score in zip(rows, total[order], strict=True)]
-
-
-def _having(runs: Sequence[Postings], term: str) -> Iterator[tuple[npt.NDArray[np.int64], Integers]]:
+def _having(runs: Sequence[Run], term: str) -> Iterator[tuple[npt.NDArray[np.int64], Integers]]:
     start = 0
     for run in runs:
         holders, counts = run.having(term)

@@ -18,7 +18,7 @@ from ragwright.index.attempt import open_catalog
 from ragwright.index.reader import IndexReader
 from ragwright.settings import Settings, load_settings
 from ragwright.stores import open_store
-from ragwright.stores.lancedb import LanceDBStore
+from ragwright.stores.views import Views
 
 pytestmark = pytest.mark.usefixtures("cheap_validation")
 
@@ -73,7 +73,7 @@ def test_many_questions_at_once_find_what_each_alone_does(
 ) -> None:
     run(settings, write_faq([*FAQ, RARE]))
     if where == "disk":
-        monkeypatch.setattr(LanceDBStore, "_fits", lambda *_: False)
+        monkeypatch.setattr(Views, "fits", lambda *_: False)
     asked = [(QUESTION, 2), ("Who keeps the books?", 1), ("!", 4), (QUESTION, 5)]
     with open_reader(settings, lexical=lexical) as reader:
         for (question, k), found in zip(asked, reader.search_many(asked), strict=True):

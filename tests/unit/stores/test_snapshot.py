@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from made_records import DIMENSION, ids, make_records, vector_of
 
-from ragwright.stores import on_disk, words
+from ragwright.stores import fragment_words, on_disk, words
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
+from ragwright.stores.on_disk import OnDisk
 from ragwright.stores.snapshot import RowsMoved, Snapshot
 
 CHUNKS = [f"{n:04}" for n in range(600)]
@@ -23,7 +24,9 @@ def lance(tmp_path: Path) -> LanceDBStore:
 
 
 def held(store: LanceDBStore) -> Snapshot:
-    return store._snapshots["s"][1]
+    view = store._views.at("s", store._latest("s"))
+    assert isinstance(view, Snapshot)
+    return view
 
 
 def test_a_snapshot_follows_small_changes_without_reading_all_again(lance: LanceDBStore) -> None:
@@ -79,7 +82,7 @@ def test_words_that_a_newer_snapshot_read_are_not_used_for_rows_it_did_not_have(
     assert lance.search_text("s", "0042", k=1, as_of=1)[0].chunk_id == "0042"
     assert held(lance).blocks[0] is older.blocks[0]
     with pytest.raises(RowsMoved):
-        older.search_text(["0042"], k=1, as_of=1)
+        older.search_text_many([["0042"]], k=1, as_of=1)
 
 
 def test_words_are_read_once_whoever_asks_first(lance: LanceDBStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +119,7 @@ def test_a_table_over_the_memory_bound_is_searched_on_disk_with_the_same_result(
             found = frugal.search_text("s", asked, k=10, as_of=as_of)
             assert found == exact.search_text("s", asked, k=10, as_of=as_of)
             assert len(found) == (10 if as_of else 0)
-    assert not frugal._snapshots
+    assert isinstance(frugal._views.at("s", frugal._latest("s")), OnDisk)
 
 
 @pytest.mark.parametrize("snapshot_bytes", [0, 2**30])
@@ -124,7 +127,8 @@ def test_many_searches_at_once_find_what_each_alone_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshot_bytes: int
 ) -> None:
     monkeypatch.setattr(on_disk, "_BATCH_ROWS", 70)
-    monkeypatch.setattr(on_disk, "_RUN", 90)
+    monkeypatch.setattr(fragment_words, "_RUN", 90)
+    monkeypatch.setattr(fragment_words, "_BATCH_ROWS", 40)
     store, exact = LanceDBStore(tmp_path / "store", snapshot_bytes=snapshot_bytes), MemoryStore()
     for one in (store, exact):
         one.ensure_space("s", DIMENSION)
@@ -149,4 +153,4 @@ def test_memory_for_snapshots_is_shared_among_spaces(tmp_path: Path) -> None:
         store.upsert(space, make_records(CHUNKS))
     for space in ("one", "two", "one"):
         assert store.query(space, vector_of("0003"), k=1, as_of=1)[0].chunk_id == "0003"
-        assert list(store._snapshots) == [space]
+        assert list(store._views._views) == [space]
