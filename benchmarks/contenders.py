@@ -193,7 +193,7 @@ FIRST_IMPORTS = ("great_expectations", "lancedb")
 LANGCHAIN_NONE = Contender("LangChain `index()` into nothing", "langchain_index.py", ("--store", "none"))
 LANGCHAIN = Contender("LangChain `index()` into Chroma", "langchain_index.py", ("--store", "chroma"))
 LLAMAINDEX_NONE = Contender("LlamaIndex pipeline into nothing", "llamaindex_pipeline.py", ("--store", "none"))
-LLAMAINDEX = Contender("LlamaIndex pipeline into its own store", "llamaindex_pipeline.py", ("--store", "simple"))
+LLAMAINDEX = Contender("LlamaIndex pipeline into Chroma", "llamaindex_pipeline.py", ("--store", "chroma"))
 TUTORIAL = Contender("a tutorial's loop into Chroma", "tutorial_loop.py", ("--store", "chroma"))
 BARE_ENCODER = Contender("the bare encoder", "bare_encoder.py", ours=True)
 FLOORS = tuple(

@@ -1,13 +1,14 @@
 """One pass of LlamaIndex's `IngestionPipeline` with a docstore, from the file to the store.
 
-    python benchmarks/peers/llamaindex_pipeline.py --source faq.jsonl --state FOLDER --store none|simple
+    python benchmarks/peers/llamaindex_pipeline.py --source faq.jsonl --state FOLDER --store none|chroma
 
 The docstore knows what has changed, so a scheduled job has to load it and to save it: both are part of the pass. What
 the pipeline caches of its own (every text with its vector, in one file) is turned off: the docstore makes it needless.
 Stored texts stay in the docstore, as they do by default.
 
-Of its stores, Chroma refuses a first index of more than 5,461 sections (the pipeline writes all in one call) and
-LanceDB's fails at the first changed document, so the local one is its own `SimpleVectorStore`.
+The pipeline writes all in one call, which its adapter for Chroma refuses from 5,462 sections on; the one here writes in
+parts. Its own `SimpleVectorStore` takes minutes to load and to save as many vectors, and its adapter for LanceDB fails
+at the first document that changed.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ from encoders import Encoder
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.node_parser import SentenceSplitter
-from llama_index.core.schema import BaseNode, Document
+from llama_index.core.schema import BaseNode, Document, MetadataMode
 from llama_index.core.storage.docstore import SimpleDocumentStore
-from llama_index.core.vector_stores import SimpleVectorStore
 from llama_index.core.vector_stores.types import BasePydanticVectorStore, VectorStoreQuery, VectorStoreQueryResult
 from measured import measure
 from pydantic import PrivateAttr
 
-BATCH = 1_000
+BATCH, CHROMA_WRITES = 1_000, 5_000
 
 
 class SharedEmbedding(BaseEmbedding):
@@ -76,24 +76,56 @@ class NoStore(BasePydanticVectorStore):
         return VectorStoreQueryResult()
 
 
+class InParts(NoStore):
+    """Chroma, written in calls as large as it takes."""
+
+    _collection: Any = PrivateAttr()
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._collection = chroma_collection(folder)
+
+    def add(self, nodes: list[BaseNode], **_: Any) -> list[str]:
+        """Vectors with their texts, and the document that they are of."""
+        for start in range(0, len(nodes), CHROMA_WRITES):
+            part = nodes[start : start + CHROMA_WRITES]
+            self._collection.add(
+                ids=[node.node_id for node in part],
+                embeddings=[node.get_embedding() for node in part],
+                documents=[node.get_content(metadata_mode=MetadataMode.NONE) for node in part],
+                metadatas=[{"document_id": node.ref_doc_id} for node in part],
+            )
+        return [node.node_id for node in nodes]
+
+    def delete(self, ref_doc_id: str, **_: Any) -> None:
+        """All of one document."""
+        self._collection.delete(where={"document_id": ref_doc_id})
+
+
+def chroma_collection(folder: Path) -> Any:
+    """In which vectors lie; chromadb is imported where it is used."""
+    import chromadb
+
+    return chromadb.PersistentClient(str(folder)).get_or_create_collection("bench", embedding_function=None)
+
+
 def main() -> None:
     """Measure one pass."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", required=True)
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--store", choices=("none", "simple"), default="none")
+    parser.add_argument("--store", choices=("none", "chroma"), default="none")
     parser.add_argument("--encoder", choices=("constant", "endpoint"), default="constant")
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     encoder = Encoder(args.encoder)
-    docstore, vectors = args.state / "docstore.json", args.state / "vectors.json"
+    docstore = args.state / "docstore.json"
+    store = InParts(args.state / "chroma") if args.store == "chroma" else NoStore()
+    splitter = SentenceSplitter(chunk_size=256, chunk_overlap=25)  # loads its tokenizer
 
     def work() -> dict[str, Any]:
-        store: BasePydanticVectorStore = NoStore()
-        if args.store == "simple":
-            store = SimpleVectorStore.from_persist_path(str(vectors)) if vectors.exists() else SimpleVectorStore()
         pipeline = IngestionPipeline(
-            transformations=[SentenceSplitter(chunk_size=256, chunk_overlap=25), SharedEmbedding(encoder)],
+            transformations=[splitter, SharedEmbedding(encoder)],
             vector_store=store,
             docstore=SimpleDocumentStore.from_persist_path(str(docstore))
             if docstore.exists()
@@ -103,8 +135,6 @@ def main() -> None:
         )
         nodes = pipeline.run(documents=list(documents(args.source)))
         pipeline.docstore.persist(str(docstore))
-        if args.store == "simple":
-            store.persist(str(vectors))
         return {"embedded": encoder.embedded, "written": len(nodes)}
 
     measure(work)
