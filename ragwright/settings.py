@@ -28,6 +28,8 @@ from ragwright.settings_section import Adapter, Section, Share
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+Precision = Literal["f32", "bf16", "f16"]
+
 
 class SourceSettings(Section):
     """How the FAQ is read."""
@@ -111,6 +113,19 @@ class EmbeddingSettings(Section):
         le=20_000,
         description="Sections embedded and written together. A killed run may have to embed two of these again; memory "
         "holds as many.",
+    )
+
+
+class EncoderSettings(Section):
+    """How a local server runs an embedding model; what is left open is chosen by measuring, when it first starts."""
+
+    precision: Precision | None = Field(None, description="What it computes in.")
+    streams: int | None = Field(None, ge=1, le=256, description="Batches computed at the same time.")
+    batch_tokens: int | None = Field(None, ge=32, le=65_536, description="Tokens of one batch, padding included.")
+    min_cosine: Share = Field(
+        0.999,
+        description="Least cosine to the fp32 original's vectors on a fixed sample; a model that stays below is not "
+        "served.",
     )
 
 
@@ -332,6 +347,7 @@ class Settings(BaseSettings):
     costs: CostSettings = CostSettings()
     sagemaker: SageMakerSettings = SageMakerSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    encoder: EncoderSettings = EncoderSettings()
     generation: GenerationSettings = GenerationSettings()
     answering: AnsweringSettings = AnsweringSettings()
     agent: AgentSettings = AgentSettings()

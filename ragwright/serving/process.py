@@ -120,7 +120,10 @@ class _Ends:
 def _load(served: ServedModel, info: ModelInfo, server: ModelServer, ends: _Ends) -> None:
     began = time.monotonic()
     try:
-        server.open(open_service(served.contract, info, cache=served.cache, progress=_logged(served.name)))
+        service = open_service(served.contract, info, cache=served.cache, progress=_logged(served.name))
+        for warning in service.warnings:
+            log("warning", endpoint=served.name, reason=warning)
+        server.open(service)
     except RagwrightError as error:
         log("failed", endpoint=served.name, error=str(error))
         ends.end("the model cannot be served", code=1)
@@ -129,7 +132,7 @@ def _load(served: ServedModel, info: ModelInfo, server: ModelServer, ends: _Ends
         ends.end("the model cannot be served", code=1)
         raise
     else:
-        log("ready", endpoint=served.name, seconds=round(time.monotonic() - began, 2))
+        log("ready", endpoint=served.name, seconds=round(time.monotonic() - began, 2), **service.about)
 
 
 def _listen(port: int) -> socket.socket:

@@ -38,6 +38,8 @@ class Service:
         close: Frees the model.
         operations: What else it does, by the last part of the path.
         stream: Answers payloads that want the reply in pieces; None: nothing here comes in pieces.
+        about: How the model runs, for the log; JSON-ready.
+        warnings: What went otherwise than it should while the model was opened.
     """
 
     handle: Handler
@@ -46,6 +48,8 @@ class Service:
     close: Callable[[], None] = lambda: None
     operations: Mapping[str, Handler] = field(default_factory=dict)
     stream: StreamHandler | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def streams(self, payload: Mapping[str, Any]) -> bool:
         """Whether a payload is one for `stream`."""
@@ -98,7 +102,15 @@ def open_service(contract: Contract, info: ModelInfo, *, cache: Path, progress: 
             handle, warm_up = feature_extraction.hugging_face(encoder), {"inputs": "Hello"}
         case _:
             handle, warm_up = feature_extraction.openai_embeddings(encoder, info.name), {"input": "Hello"}
-    return Service(handle, warm_up, encoder.concurrency, encoder.close, operations)
+    return Service(
+        handle,
+        warm_up,
+        encoder.concurrency,
+        encoder.close,
+        operations,
+        about=encoder.about,
+        warnings=encoder.warnings,
+    )
 
 
 def refusal_body(contract: Contract, refused: Refused) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ragwright.errors import ConfigurationError
 from ragwright.models import ModelInfo, load_tokenizer, resolve
 from ragwright.progress import Progress
+from ragwright.settings import load_settings
 
 Vectors = npt.NDArray[np.float32]
 Cancelled = Callable[[], bool]
@@ -36,11 +37,21 @@ class TokenizedText:
 
 
 class Encoder(Protocol):
-    """Feature extraction; safe to call from several threads. A text's vector does not depend on the other texts."""
+    """Feature extraction; safe to call from several threads. A text's vector does not depend on the other texts.
+
+    Attributes:
+        dimension: Length of a vector.
+        max_tokens: The longest text it takes, special tokens included.
+        concurrency: Calls worth making at once.
+        about: How it runs, for the log; JSON-ready.
+        warnings: What went otherwise than it should while it was opened.
+    """
 
     dimension: int
     max_tokens: int
     concurrency: int
+    about: Mapping[str, Any]
+    warnings: tuple[str, ...]
 
     def tokenize(self, texts: Sequence[str], *, truncate: bool) -> list[TokenizedText]:
         """Tokens of each text, special tokens included; `truncate` cuts at `max_tokens`."""
@@ -111,10 +122,11 @@ def open_encoder(info: ModelInfo, *, cache: Path, progress: Progress) -> Encoder
     """Load a feature-extraction model."""
     match info.runtime:
         case "openvino":
-            from ragwright.serving.runtimes.openvino import OpenVinoEncoder
+            from ragwright.serving.runtimes.opening import open_calibrated
 
             files = resolve(info.name, cache=cache, progress=progress)
-            return OpenVinoEncoder(info, files["model"], load_tokenizer(info.name, cache=cache))
+            tokenizer = load_tokenizer(info.name, cache=cache)
+            return open_calibrated(info, files, tokenizer, cache=cache, wanted=load_settings().encoder)
         case "hashing":
             from ragwright.serving.runtimes.hashing import HashingEncoder
 

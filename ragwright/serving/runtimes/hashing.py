@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from ragwright.hashing import hash_embed
 from ragwright.models import ModelInfo
@@ -17,6 +18,8 @@ class HashingEncoder:
     """Serves `ragwright.hashing.hash_embed`."""
 
     concurrency = 2
+    about: Mapping[str, Any] = MappingProxyType({})
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, info: ModelInfo, tokenizer: Tokenizer) -> None:
         self.dimension, self.max_tokens = info.dimension or 0, info.max_tokens or 0

@@ -1,10 +1,11 @@
-"""BERT-like encoders in ONNX on OpenVINO."""
+"""BERT-like encoders on OpenVINO."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,43 +15,39 @@ import numpy.typing as npt
 from ragwright.errors import ModelError
 from ragwright.models import ModelInfo
 from ragwright.serving.runtimes import TokenizedText, Vectors
+from ragwright.serving.runtimes.options import EncoderOptions
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# Measured on 2 cores: batches of 8 beat 32, and every new shape costs its first time, so there are few of them.
-BATCH = 8
+# Every new shape costs its first time, so there are few of them.
 PAD_TO = 32
 
 
 class OpenVinoEncoder:
     """Runs one model; texts are sorted by length into small batches, which saves most of the padding.
 
-    One stream uses all cores. Two requests take turns on it, so that one's tokens are pooled while the other's are
-    computed.
+    There is one thread more than streams, so that one batch is pooled while others are computed.
+
+    Args:
+        info: What models.toml says.
+        model: What `compile_graph` returned for the same options.
+        tokenizer: The model's own.
+        options: How it runs.
     """
 
-    concurrency = 2
-
-    def __init__(self, info: ModelInfo, model: Path, tokenizer: Tokenizer) -> None:
-        import openvino
+    def __init__(self, info: ModelInfo, model: Any, tokenizer: Tokenizer, options: EncoderOptions) -> None:
         from tokenizers import Tokenizer as TokenizerClass
 
         self.dimension, self.max_tokens = info.dimension or 0, info.max_tokens or 0
-        self._pooling = info.pooling
+        self.concurrency = options.streams + 1
+        self.about: Mapping[str, Any] = options.model_dump()
+        self.warnings: tuple[str, ...] = ()
+        self._model, self._pooling, self._batch_tokens = model, info.pooling, options.batch_tokens
         self._tokenizer = tokenizer
         self._cutting = TokenizerClass.from_str(tokenizer.to_str())
         self._cutting.enable_truncation(self.max_tokens)
-        try:
-            core = openvino.Core()
-            self._model = core.compile_model(core.read_model(model), "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO cannot load it: {str(error).splitlines()[0]}",
-                place=str(model),
-                hint="Name an ONNX encoder with inputs input_ids and attention_mask.",
-            ) from error
-        self._inputs = [port.any_name for port in self._model.inputs]
+        self._inputs = [port.any_name for port in model.inputs]
         self._workers = ThreadPoolExecutor(self.concurrency, thread_name_prefix="openvino")
         self._own = threading.local()
 
@@ -72,31 +69,34 @@ class OpenVinoEncoder:
             hidden, mask = self._infer([texts[i].ids for i in batch], length=0)
             vectors[batch] = hidden[:, 0] if self._pooling == "cls" else _mean(hidden, mask)
 
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i].ids))
-        list(self._workers.map(run, (order[start : start + BATCH] for start in range(0, len(order), BATCH))))
+        list(self._workers.map(run, batches([len(text.ids) for text in texts], self._batch_tokens)))
         return vectors
 
     def token_vectors(self, texts: Sequence[TokenizedText]) -> Vectors:
         """The last hidden state, padded to the longest text of the request."""
         longest = max(len(text.ids) for text in texts)
-        batches = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
-        states = self._workers.map(
-            lambda batch: self._infer([text.ids for text in batch], length=longest)[0][:, :longest], batches
-        )
-        return np.concatenate(list(states))
+        states = np.empty((len(texts), longest, self.dimension), dtype=np.float32)
+
+        def run(batch: list[int]) -> None:
+            states[batch] = self._infer([texts[i].ids for i in batch], length=longest)[0][:, :longest]
+
+        list(self._workers.map(run, batches([longest] * len(texts), self._batch_tokens)))
+        return states
 
     def _infer(self, ids: Sequence[Sequence[int]], *, length: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Last hidden state float32 [n, t, d] and attention mask int64 [n, t]; t is at least `length`."""
-        longest = max(length, *map(len, ids))
-        shape = (len(ids), -(-longest // PAD_TO) * PAD_TO)
+        """Last hidden state float32 [n, t, d], good until this thread's next call, and attention mask int64 [n, t].
+
+        t is at least `length`.
+        """
+        shape = (len(ids), _padded(max(length, *map(len, ids))))
         tokens, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         for row, text in enumerate(ids):
             tokens[row, : len(text)] = text
             mask[row, : len(text)] = 1
         known = {"input_ids": tokens, "attention_mask": mask, "token_type_ids": np.zeros_like(tokens)}
         request = self._request()
-        request.infer({name: known[name] for name in self._inputs})
-        return request.get_output_tensor(0).data.copy(), mask
+        request.infer({name: known[name] for name in self._inputs}, share_inputs=True)
+        return request.get_output_tensor(0).data, mask
 
     def _request(self) -> Any:
         """This thread's own inference request: they must not be shared."""
@@ -107,6 +107,77 @@ class OpenVinoEncoder:
     def close(self) -> None:
         """End the threads."""
         self._workers.shutdown()
+
+
+def read_graph(files: Mapping[str, Path]) -> Any:
+    """An `openvino.Model` of an ONNX file, or of the safetensors and config.json of a BERT encoder.
+
+    Raises:
+        ModelError: The files are neither.
+    """
+    import openvino
+
+    from ragwright.serving.runtimes.bert import build_bert
+
+    weights = files["model"]
+    if weights.suffix != ".safetensors":
+        with _loading(weights):
+            return openvino.Core().read_model(weights)
+    if "config" not in files:
+        raise ModelError(
+            "weights alone do not tell the architecture.",
+            place=str(weights),
+            hint="Name the model's config.json as its file `config` in models.toml.",
+        )
+    return build_bert(weights, files["config"])
+
+
+def compile_graph(graph: Any, options: EncoderOptions, *, place: Path) -> Any:
+    """An `openvino.CompiledModel`.
+
+    Raises:
+        ModelError: OpenVINO cannot run it here.
+    """
+    import openvino
+
+    # The hint also says which cores: the fast ones, where there are two kinds.
+    streams = {"PERFORMANCE_HINT": "LATENCY"} if options.streams == 1 else {"NUM_STREAMS": options.streams}
+    # Where weights are int8, OpenVINO would in f32 quantise activations as well: 0.9988 of cosine instead of 0.9992.
+    told = {"INFERENCE_PRECISION_HINT": options.precision, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", **streams}
+    with _loading(place):
+        return openvino.Core().compile_model(graph, "CPU", told)
+
+
+@contextmanager
+def _loading(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO cannot load it: {str(error).splitlines()[0]}",
+            place=str(place),
+            hint="Name an encoder with inputs input_ids and attention_mask, as ONNX or safetensors.",
+        ) from error
+
+
+def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Positions of texts by batch: sorted by length, as many as fit into `tokens` with their padding.
+
+    A batch is full at a power of two, so that texts of the same padded length make batches of the same shape.
+    """
+    found: list[list[int]] = []
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        room = max(1, tokens // _padded(lengths[i]))
+        if len(batch) >= 1 << (room.bit_length() - 1):
+            found.append(batch)
+            batch = []
+        batch.append(i)
+    return [*found, batch] if batch else found
+
+
+def _padded(length: int) -> int:
+    return -(-length // PAD_TO) * PAD_TO
 
 
 def _mean(hidden: Vectors, mask: npt.NDArray[np.int64]) -> Vectors:

@@ -271,7 +271,7 @@ def test_a_contract_of_another_task_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'tgi' is for text-generation, and model 'hashing-16'"):
         open_service("tgi", get_model("hashing-16"), cache=Path("unused"))
     with pytest.raises(ConfigurationError, match="no runtime"):
-        open_service("tei", get_model("all-minilm-l6-v2"), cache=Path("unused"))
+        open_service("tgi", get_model("flan-t5-xl"), cache=Path("unused"))
 
 
 json_values = st.recursive(

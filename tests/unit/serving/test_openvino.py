@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragwright.errors import ModelError
-from ragwright.models import get_model, load_tokenizer
+from ragwright.models import get_model
 from ragwright.progress import silent
 from ragwright.serving.runtimes import Encoder, Vectors, open_encoder
-from ragwright.serving.runtimes.openvino import OpenVinoEncoder
+from ragwright.serving.runtimes.openvino import batches, read_graph
 
 MINILM = "all-minilm-l6-v2-int8"
 TEXTS = [f"{'Training jobs write their model artifacts to a bucket. ' * (i % 5)}Question {i}?" for i in range(21)]
@@ -84,7 +86,22 @@ def test_a_long_text_is_counted_whole_and_cut_on_request(encoder: Encoder) -> No
     assert (cut.tokens, len(cut.ids), cut.ids[-1]) == (402, 256, whole.ids[-1])
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path, model_cache: Path) -> None:
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"nonsense")
     with pytest.raises(ModelError, match="OpenVINO cannot load it"):
-        OpenVinoEncoder(get_model(MINILM), tmp_path / "model.onnx", load_tokenizer(MINILM, cache=model_cache))
+        read_graph({"model": tmp_path / "model.onnx"})
+
+
+@given(st.lists(st.integers(1, 600), max_size=80), st.integers(32, 5_000))
+def test_every_text_is_in_one_batch_that_fits_with_its_padding(lengths: list[int], tokens: int) -> None:
+    found = batches(lengths, tokens)
+    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
+    for batch in found:
+        longest = -(-max(lengths[i] for i in batch) // 32) * 32
+        assert len(batch) == 1 or len(batch) * longest <= tokens
+    together = [lengths[i] for batch in found for i in batch]
+    assert together == sorted(lengths)
+
+
+def test_full_batches_of_one_padded_length_have_one_shape() -> None:
+    assert [len(batch) for batch in batches([70 + i % 20 for i in range(20)], 1024)] == [8, 8, 4]
