@@ -15,7 +15,6 @@ from ragwright.index import reindex as stages
 from ragwright.index.attempt import ReindexRequest, open_catalog
 from ragwright.index.calibrating import calibrate_candidate
 from ragwright.index.history import rollback
-from ragwright.index.indexing import index_candidate
 from ragwright.index.plan import Op
 from ragwright.index.planning import make_plan
 from ragwright.index.reindex import ReindexReport, opened, writing
@@ -117,7 +116,6 @@ def verify(settings: Settings, generation: int) -> Verified:
     """Compare the store with the manifest before anyone reads it."""
     with opened(settings, generation) as attempt:
         verified = verify_candidate(attempt)
-        index_candidate(attempt)
     get_run_logger().info("%d touched and %d records in all are as promised", verified.touched, verified.whole)
     return verified
 

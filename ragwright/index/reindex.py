@@ -19,7 +19,6 @@ from ragwright.index.audit import examine_space
 from ragwright.index.calibrating import calibrate_candidate
 from ragwright.index.catalog import Catalog, folder, now
 from ragwright.index.lease import WriterLease, longest_request
-from ragwright.index.indexing import index_candidate
 from ragwright.index.leftovers import remove, unfinished_files
 from ragwright.index.loading import settle
 from ragwright.index.plan import Op
@@ -277,7 +276,6 @@ def reindex(
                 written += write_partition(attempt, number, embedder, batch=batch, progress=progress)
         written += repeat(lambda: retire(attempt, progress))
         repeat(lambda: verify_candidate(attempt))
-        index_candidate(attempt)
         repeat(lambda: calibrate_candidate(attempt, embedder, settings.answering, progress=progress))
         verdict = gate(generation) if gate else GateVerdict("off")
         seconds = time.monotonic() - started
