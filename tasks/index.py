@@ -79,7 +79,7 @@ def chunk(settings: Settings, generation: int, portion: Portion) -> int:
 def plan_generation(settings: Settings, generation: int, partitions: int) -> dict[str, int]:
     """Decide what to send to the store and write it down first; returns operations by kind."""
     with opened(settings, generation) as attempt:
-        counts = make_plan(attempt, partitions).counts()
+        counts = dict(make_plan(attempt, partitions).counts)
     get_run_logger().info("plan: %s", ", ".join(f"{count} {op}" for op, count in counts.items() if count) or "nothing")
     return counts
 

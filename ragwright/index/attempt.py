@@ -18,10 +18,11 @@ from ragwright.abstention import Calibration
 from ragwright.cloud_settings import PineconeSettings
 from ragwright.documents import Fingerprint
 from ragwright.errors import CatalogError
+from ragwright.index import tables
 from ragwright.index.catalog import Begin, Catalog, Entry, Head, folder, now
 from ragwright.index.damage import DAMAGE, Damage
 from ragwright.index.lease import Fence, WriterLease
-from ragwright.index.plan import Plan
+from ragwright.index.plan import OPERATIONS, Op, Outline, Plan
 from ragwright.retry import ONCE, RetryPolicy
 from ragwright.settings import Settings
 from ragwright.stores import VectorStore
@@ -112,20 +113,44 @@ class Attempt:
         """
         table = self.catalog.read_table(self.path(name), columns=list(columns) if columns else None)
         if table is None:
-            raise CatalogError(
-                f"{name!r} of generation {self.generation} is missing",
-                place=f"index {self.catalog.index!r}",
-                hint="The stage that writes it has not finished. Run the re-index again.",
-            )
+            raise self._missing(name)
         return table
+
+    def _missing(self, name: str) -> CatalogError:
+        return CatalogError(
+            f"{name!r} of generation {self.generation} is missing",
+            place=f"index {self.catalog.index!r}",
+            hint="The stage that writes it has not finished. Run the re-index again.",
+        )
 
     def facts(self, name: str) -> dict[str, Any]:
         """One of its JSON files; empty if there is none."""
         return self.catalog.read_json(self.path(name)) or {}
 
     @cached_property
+    def outline(self) -> Outline:
+        """The figures of what it will send to the store."""
+        found = tables.facts(self.catalog, self.path("plan.parquet"))
+        if found is None or "outline" not in found.metadata:
+            raise self._missing("plan.parquet")
+        return Outline.from_metadata(found.metadata)
+
+    def inserts(self, partition: int) -> pa.Array:
+        """Chunk ids of what it will embed and write of one staged partition, as planned."""
+        group = self.outline.group(partition)
+        parts = [] if group is None else [group]
+        found = tables.batches(self.catalog, self.path("plan.parquet"), ["chunk_id"], groups=parts)
+        return pa.concat_arrays([pa.array([], pa.string()), *(batch["chunk_id"] for batch in found)])
+
+    def planned(self, *ops: Op) -> pa.Table:
+        """What it will do to records that are there: `OPERATIONS` of some kinds, as planned."""
+        groups = self.outline.other
+        found = tables.batches(self.catalog, self.path("plan.parquet"), OPERATIONS.names, groups=groups)
+        return Plan(tables.table_of(found, OPERATIONS)).of(*ops)
+
+    @cached_property
     def plan(self) -> Plan:
-        """What it will send to the store, as written ahead."""
+        """All that it will send to the store, as written ahead."""
         return Plan.from_table(self.table("plan.parquet"))
 
     @cached_property

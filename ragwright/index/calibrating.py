@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import heapq
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.abstention import Calibration
@@ -16,6 +18,7 @@ from ragwright.answering import Retrieved
 from ragwright.calibration import calibrate, held_out_k
 from ragwright.embedding import Embedder, Kind, TokenVectors, Vectors
 from ragwright.evaluation.everyday import QUESTIONS
+from ragwright.index import tables
 from ragwright.index.attempt import CALIBRATION, Attempt, calibration_of
 from ragwright.index.catalog import folder
 from ragwright.index.plan import Op
@@ -49,7 +52,7 @@ def calibrate_candidate(
     Returns:
         What readers of the generation will use; None if the settings say not to fit, or nothing is shown.
     """
-    if not settings.calibration_rows or not attempt.plan.shown:
+    if not settings.calibration_rows or not attempt.outline.shown:
         return None
     made = calibration_of(attempt.catalog, attempt.generation) or _carried_over(attempt, settings)
     if made is None:
@@ -72,7 +75,9 @@ def calibrate_candidate(
                 ]
             )
         reader = Reader(prepared, interaction=settings.late_interaction, closely=settings.top_k)
-        made = calibrate(patient, reader, questions, unrelated, settings, records=attempt.plan.shown, progress=progress)
+        made = calibrate(
+            patient, reader, questions, unrelated, settings, records=attempt.outline.shown, progress=progress
+        )
     attempt.catalog.write_json(f"{folder(attempt.generation)}/{CALIBRATION}", made.model_dump(mode="json"))
     return made
 
@@ -88,21 +93,26 @@ def _carried_over(attempt: Attempt, settings: AnsweringSettings) -> Calibration 
         or found.by_word > settings.late_interaction
     ):
         return None
-    counts = attempt.plan.counts()
+    counts = attempt.outline.counts
     changed = found.changed + max(counts[Op.INSERT], counts[Op.MARK] + counts[Op.DELETE])
     return found.model_copy(update={"changed": changed}) if changed <= _STALE * found.records else None
 
 
 def _drawn(attempt: Attempt, at_most: int) -> list[tuple[str, str]]:
     """Row key and question of some rows: the same ones in every generation that has them."""
-    manifest = attempt.table("manifest.parquet", columns=["row_key", "record_id", "part"])
-    first = manifest.filter(pc.equal(manifest["part"], 0))
-    keys, records = first["row_key"].to_pylist(), first["record_id"].to_pylist()
-    places = sorted(range(len(keys)), key=lambda at: hashlib.blake2b(keys[at].encode(), digest_size=8).digest())
-    wanted = [records[at] for at in places[:at_most]]
+    lines = tables.batches(attempt.catalog, attempt.path("manifest.parquet"), ["row_key", "record_id", "part"])
+    drawn = heapq.nsmallest(at_most, (row for batch in lines for row in _hashed_rows(batch)))
+    wanted = [record for _, record in drawn]
     found = attempt.store.fetch(attempt.space, wanted, columns=["record_id", "row_key", "question"]).to_pylist()
     by_record = {record["record_id"]: (record["row_key"], record["question"]) for record in found}
     return [by_record[record] for record in wanted if record in by_record and by_record[record][1].strip()]
+
+
+def _hashed_rows(lines: pa.RecordBatch) -> Iterator[tuple[bytes, str]]:
+    """Hash of the key, and first record, of each row that begins among some lines of a manifest."""
+    first = lines.filter(pc.equal(lines["part"], 0))
+    for key, record in zip(first["row_key"].to_pylist(), first["record_id"].to_pylist(), strict=True):
+        yield hashlib.blake2b(key.encode(), digest_size=8).digest(), record
 
 
 class _Patient:

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import IO, Any, Literal, Self
 
 import obstore
 import pyarrow as pa
@@ -28,7 +28,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ragwright.documents import Fingerprint
 from ragwright.errors import CatalogError, PublishConflict, StorageFull, is_disk_full
-from ragwright.index.object_store import first_line, open_object_store
+from ragwright.index.object_store import first_line, open_object_store, open_parts
 
 HEAD_TTL = 3.0
 """Seconds for which a reader may trust what it read of the log."""
@@ -146,7 +146,7 @@ class Catalog:
         """Write or replace a file; readers see the old bytes or the new ones."""
         self._put(path, data, mode="overwrite")
 
-    def _put(self, path: str, data: bytes, *, mode: Literal["create", "overwrite"]) -> None:
+    def _put(self, path: str, data: bytes | IO[bytes], *, mode: Literal["create", "overwrite"]) -> None:
 
         try:
             obstore.put(self._store, f"{self.index}/{path}", data, mode=mode)
@@ -163,6 +163,20 @@ class Catalog:
                 hint="Check that the catalog is reachable and writable.",
             ) from error
 
+    def write_file(self, path: str, file: IO[bytes]) -> None:
+        """Write or replace a file with the whole of one that is open, in pieces; readers see the old or the new."""
+        file.seek(0)
+        self._put(path, file, mode="overwrite")
+
+    def open(self, path: str) -> IO[bytes] | None:
+        """A file of which parts can be read; None if there is none."""
+        try:
+            return open_parts(self._store, f"{self.index}/{path}")
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError) as error:
+            raise self._unreadable(path, error) from error
+
     def read(self, path: str) -> bytes | None:
         """A file's bytes; None if there is none."""
         try:
@@ -170,11 +184,7 @@ class Catalog:
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise CatalogError(
-                f"{path!r} cannot be read: {first_line(error)}",
-                place=self.location,
-                hint="Check that the catalog is reachable and readable.",
-            ) from error
+            raise self._unreadable(path, error) from error
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
@@ -183,12 +193,15 @@ class Catalog:
         except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
-            raise CatalogError(
-                f"{path!r} cannot be read: {first_line(error)}",
-                place=self.location,
-                hint="Check that the catalog is reachable and readable.",
-            ) from error
+            raise self._unreadable(path, error) from error
         return True
+
+    def _unreadable(self, path: str, error: Exception) -> CatalogError:
+        return CatalogError(
+            f"{path!r} cannot be read: {first_line(error)}",
+            place=self.location,
+            hint="Check that the catalog is reachable and readable.",
+        )
 
     def copy(self, path: str, to: str) -> bool:
         """Make a file, or replace one, with another's bytes, which stay where they are; whether there was such a file.

@@ -38,7 +38,7 @@ def in_bulk(attempt: Attempt) -> bool:
     rows = attempt.bulk.bulk_import_rows
     if rows is None or attempt.begin.base or attempt.succeeds_abandoned or _loader(attempt) is None:
         return False
-    counts = attempt.plan.counts()
+    counts = attempt.outline.counts
     return counts[Op.INSERT] > rows and not any(counts[op] for op in _WANTED_AS_IT_IS)
 
 
@@ -62,7 +62,7 @@ def load(attempt: Attempt, progress: Progress = silent) -> None:
         LeaseLost: Others may be writing; the load goes on, and the next run will wait for it.
     """
     url, space = _url(attempt.catalog, attempt.generation), attempt.space
-    expected = attempt.plan.of(Op.INSERT).num_rows
+    expected = attempt.outline.counts[Op.INSERT]
 
     def under_way(store: VectorStore) -> BulkLoad | None:
         return next((found for found in _needed(store).loads(url) if found.state in ("running", "done")), None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, S3Store
 
@@ -46,6 +48,42 @@ def _s3_client_options() -> ClientConfig:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     # Emulators on this machine speak plain http; the cloud never does.
     return {"timeout": "30s", "allow_http": endpoint.startswith(("http://127.0.0.1", "http://localhost"))}
+
+
+def open_parts(store: Any, path: str) -> IO[bytes]:
+    """A file of which parts can be read.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    return io.BufferedReader(_Parts(obstore.open_reader(store, path)), 2**16)
+
+
+class _Parts(io.RawIOBase):
+    """The object store's reader as Python's files are; what goes wrong is an OSError, as with them."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            found = self._reader.read(len(buffer))
+        except BaseError as error:
+            raise OSError(first_line(error)) from error
+        buffer[: len(found)] = memoryview(found)
+        return len(found)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 def first_line(error: BaseException) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -44,26 +45,61 @@ OPERATIONS = pa.schema(
 
 
 @dataclass(frozen=True)
+class Outline:
+    """A plan's figures, from which to tell what there is to do without reading it.
+
+    Attributes:
+        counts: How many operations of each kind, zeros included.
+        inserts: How many there are of each staged partition.
+    """
+
+    counts: Mapping[str, int]
+    inserts: tuple[int, ...] = ()
+
+    @property
+    def shown(self) -> int:
+        """How many records the new generation shows."""
+        return sum(self.counts[op] for op in (Op.KEEP, Op.INSERT, Op.REVIVE, Op.REWRITE))
+
+    def group(self, partition: int) -> int | None:
+        """Which part of the written plan has a partition's inserts; None if there are none.
+
+        What is done to records that are there comes first, if anything is, then the partitions' inserts, one by one.
+        """
+        if not self.inserts[partition]:
+            return None
+        return len(self.other) + sum(count > 0 for count in self.inserts[:partition])
+
+    @property
+    def other(self) -> range:
+        """Which parts have what is done to records that are there."""
+        return range(any(count for op, count in self.counts.items() if op not in (Op.KEEP, Op.INSERT)))
+
+    def to_metadata(self) -> dict[str, str]:
+        """As it is noted beside the plan."""
+        return {"outline": json.dumps({"counts": dict(self.counts), "inserts": self.inserts})}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Outline:
+        """The inverse of `to_metadata`."""
+        found = json.loads(metadata["outline"])
+        return cls(found["counts"], tuple(found["inserts"]))
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything one attempt will send to the store, and what it leaves as it is.
 
     Attributes:
-        operations: Laid out as `OPERATIONS`.
-        unlisted: How many more records stay as they are.
+        operations: Laid out as `OPERATIONS`. What is written ahead has no `KEEP`, so that what stays costs nothing.
     """
 
     operations: pa.Table
-    unlisted: int = 0
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Plan:
-        """The inverse of `to_table`, but for the names of the records that stay as they are."""
-        return cls(table.cast(OPERATIONS), int((table.schema.metadata or {}).get(b"unlisted", 0)))
-
-    def to_table(self) -> pa.Table:
-        """What is written ahead: all that will be sent, and of what stays only the number, so that it costs nothing."""
-        sent = self.operations.filter(pc.not_equal(self.operations["op"], Op.KEEP))
-        return sent.replace_schema_metadata({"unlisted": str(self.counts()[Op.KEEP])})
+        """A plan as it was written ahead."""
+        return cls(table.cast(OPERATIONS))
 
     def of(self, *ops: Op) -> pa.Table:
         """The operations of some kinds."""
@@ -77,21 +113,7 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """How many operations of each kind, zeros included."""
         found = dict.fromkeys(map(str, Op), 0)
-        for item in self.operations["op"].value_counts().to_pylist():
-            found[item["values"]] = item["counts"]
-        found[Op.KEEP] += self.unlisted
-        return found
-
-    @property
-    def shown(self) -> int:
-        """How many records the new generation shows."""
-        counts = self.counts()
-        return sum(counts[op] for op in (Op.KEEP, Op.INSERT, Op.REVIVE, Op.REWRITE))
-
-    @property
-    def visible(self) -> pa.Table:
-        """The listed records that the new generation shows."""
-        return self.of(Op.KEEP, Op.INSERT, Op.REVIVE, Op.REWRITE)
+        return found | {item["values"]: item["counts"] for item in self.operations["op"].value_counts().to_pylist()}
 
 
 def known_records(manifest: pa.Table | None, attempts: Iterable[pa.Table]) -> pa.Table:

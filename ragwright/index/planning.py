@@ -1,24 +1,33 @@
-"""From staged chunks to a plan written ahead: what the catalog knows, what the store says, what must change."""
+"""From staged chunks to a plan written ahead: what the catalog knows, what the store says, what must change.
+
+Read and written a partition at a time. What has to be whole in memory is what an earlier generation shows, and what
+earlier attempts left: nothing, where an index is made from nothing.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.errors import CatalogError, NotVisibleYet
+from ragwright.index import tables
 from ragwright.index.attempt import MANIFEST, Attempt
 from ragwright.index.catalog import folder
+from ragwright.index.lines import chunk_ids, desired_lines
 from ragwright.index.loading import loaded
-from ragwright.index.plan import OPERATIONS, Op, Plan, known_records, needs_reading, read_back, reconcile
-from ragwright.index.staging import desired_lines
+from ragwright.index.plan import OPERATIONS, Op, Outline, Plan, known_records, needs_reading, read_back, reconcile
 from ragwright.index.writing import acknowledged
+from ragwright.seen import NEVER, Seen
 
 log = logging.getLogger(__name__)
 
 
-def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 60, ask_store: bool = True) -> Plan:
+def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 60, ask_store: bool = True) -> Outline:
     """Decide what to send to the store, and write it down before anything is sent.
 
     Args:
@@ -29,7 +38,6 @@ def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 
     """
     if attempt.same_as and not attempt.earlier:
         return _plan_nothing(attempt)
-    lines = desired_lines(attempt, partitions)
     known = known_records(attempt.base_manifest, [plan.operations for _, plan in attempt.earlier])
     asked = needs_reading(known)
     if asked and ask_store:
@@ -37,27 +45,109 @@ def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 
         found = attempt.store.fetch(attempt.space, asked, columns=("record_id", "died"))
         known = read_back(known, asked, found)
     known = attempt.damage.apply(known)
-    plan = reconcile(known, lines["chunk_id"].combine_chunks(), base=attempt.begin.base, generation=attempt.generation)
-    attempt.catalog.write_table(attempt.path("manifest.parquet"), _manifest(lines, plan))
-    attempt.catalog.write_table(attempt.path("plan.parquet"), plan.to_table())
-    return plan
+    decided = _Decided.of(attempt, known, partitions) if len(known) else _Decided()
+    _write_manifest(attempt, partitions, decided)
+    return _write_plan(attempt, partitions, decided)
 
 
-def _plan_nothing(attempt: Attempt) -> Plan:
+def _plan_nothing(attempt: Attempt) -> Outline:
     """Show what an earlier generation shows."""
     if not attempt.catalog.copy(f"{folder(attempt.same_as)}/manifest.parquet", attempt.path("manifest.parquet")):
         raise CatalogError(f"generation {attempt.same_as} has no manifest", place=f"index {attempt.catalog.index!r}")
-    plan = Plan(OPERATIONS.empty_table(), unlisted=len(attempt.table("manifest.parquet", columns=["part"])))
-    attempt.catalog.write_table(attempt.path("plan.parquet"), plan.to_table())
-    return plan
+    shown = tables.facts(attempt.catalog, attempt.path("manifest.parquet"))
+    outline = Outline(dict.fromkeys(map(str, Op), 0) | {Op.KEEP: shown.rows if shown else 0})
+    with tables.writing(attempt.catalog, attempt.path("plan.parquet"), OPERATIONS) as plan:
+        plan.note(outline.to_metadata())
+    return outline
 
 
-def _manifest(lines: pa.Table, plan: Plan) -> pa.Table:
-    visible = plan.visible
-    place = pc.index_in(lines["chunk_id"], visible["chunk_id"].combine_chunks())
-    for name in ("record_id", "born"):
-        lines = lines.append_column(name, pc.take(visible[name].combine_chunks(), place))
-    return lines.select(MANIFEST.names).cast(MANIFEST)
+@dataclass(frozen=True)
+class _Decided:
+    """What becomes of the records there are.
+
+    Attributes:
+        plan: All of it; empty where nothing was there.
+        kept: Of `plan`, the records that the new generation shows: `record_id`, `born`.
+        places: Where in `kept` a chunk id is.
+    """
+
+    plan: Plan = Plan(OPERATIONS.empty_table())  # noqa: RUF009 - frozen, and so is what it holds
+    kept: pa.Table | None = None
+    places: Seen | None = None
+
+    @classmethod
+    def of(cls, attempt: Attempt, known: pa.Table, partitions: int) -> _Decided:
+        """Beside everything that the new generation is to show."""
+        wanted = pa.concat_arrays(
+            [pa.array([], pa.string()), *(chunk_ids(lines) for lines in desired_lines(attempt, partitions))]
+        )
+        plan = reconcile(known, wanted, base=attempt.begin.base, generation=attempt.generation)
+        kept, places = plan.of(Op.KEEP, Op.REVIVE, Op.REWRITE).combine_chunks(), Seen()
+        places.note(kept["chunk_id"].to_pylist(), range(len(kept)))
+        return cls(plan, kept, places)
+
+    def shown(self, lines: pa.Table, generation: int) -> pa.Table:
+        """Manifest lines with the records that show them: those that are kept, or else new ones."""
+        chunks = chunk_ids(lines)
+        record = pc.binary_join_element_wise(chunks, str(generation), ".")
+        born = pa.array(np.full(len(lines), generation))
+        if self.places is not None and self.kept is not None:
+            found = self.places.find(chunks.to_pylist())
+            at = pa.array(found, mask=found == NEVER)
+            record = pc.coalesce(pc.take(self.kept["record_id"].combine_chunks(), at), record)
+            born = pc.coalesce(pc.take(self.kept["born"].combine_chunks(), at), born)
+        return lines.append_column("record_id", record).append_column("born", born).select(MANIFEST.names)
+
+    def inserts(self, chunks: pa.Array) -> pa.Array:
+        """Those of some wanted chunks that no record shows."""
+        if self.places is None:
+            return chunks
+        return chunks.filter(pa.array(self.places.find(chunks.to_pylist()) == NEVER))
+
+
+def _write_manifest(attempt: Attempt, partitions: int, decided: _Decided) -> None:
+    with tables.writing(attempt.catalog, attempt.path("manifest.parquet"), MANIFEST) as manifest:
+        for lines in desired_lines(attempt, partitions):
+            manifest.write(decided.shown(lines, attempt.generation))
+
+
+def _write_plan(attempt: Attempt, partitions: int, decided: _Decided) -> Outline:
+    """All that will be sent, and of what stays only the number, so that it costs nothing."""
+    generation, counts = attempt.generation, decided.plan.counts()
+    with tables.writing(attempt.catalog, attempt.path("plan.parquet"), OPERATIONS) as plan:
+        sent = pc.invert(pc.is_in(decided.plan.operations["op"], pa.array([str(Op.KEEP), str(Op.INSERT)])))
+        plan.write(decided.plan.operations.filter(sent))
+        inserts = []
+        for chunks in _staged(attempt, partitions):
+            new = _insertion(decided.inserts(chunks), generation)
+            plan.write(new)
+            inserts.append(len(new))
+        if decided.places is None:
+            counts[Op.INSERT] = sum(inserts)
+        elif counts[Op.INSERT] > sum(inserts):
+            # Rows that are as they were, of which the store has lost a record: to be missed when all is verified.
+            staged = pa.concat_arrays([pa.array([], pa.string()), *_staged(attempt, partitions)])
+            lost = decided.plan.of(Op.INSERT)
+            plan.write(lost.filter(pc.invert(pc.is_in(lost["chunk_id"], staged))))
+        outline = Outline(counts, tuple(inserts))
+        plan.note(outline.to_metadata())
+    return outline
+
+
+def _insertion(chunks: pa.Array, generation: int) -> pa.Table:
+    columns = {
+        "op": pa.array([str(Op.INSERT)] * len(chunks), pa.string()),
+        "record_id": pc.binary_join_element_wise(chunks, str(generation), "."),
+        "chunk_id": chunks,
+        "born": pa.array(np.full(len(chunks), generation)),
+    }
+    return pa.table(columns, schema=OPERATIONS)
+
+
+def _staged(attempt: Attempt, partitions: int) -> Iterator[pa.Array]:
+    """Chunk ids of each partition."""
+    for number in range(partitions):
+        yield chunk_ids(attempt.table(f"chunks/{number:05d}.parquet", columns=["chunk_id"]))
 
 
 def _await_earlier_writes(attempt: Attempt, timeout: float) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any
 
 import pyarrow.compute as pc
 
@@ -77,14 +78,13 @@ def preview(settings: Settings, request: ReindexRequest, *, progress: Progress =
             chunk_partition(attempt, number, embedder, settings.chunking)
         known_space = attempt.space in store.spaces()
         plan = make_plan(attempt, staged.partitions, ask_store=known_space)
-        inserts = plan.of(Op.INSERT)["chunk_id"].combine_chunks()
         tokens = embed_bytes = 0
         for number in range(staged.partitions):
             chunks = attempt.table(f"chunks/{number:05d}.parquet", columns=["chunk_id", "tokens", *KEPT])
-            chunks = chunks.filter(pc.is_in(chunks["chunk_id"], inserts))
+            chunks = chunks.filter(pc.is_in(chunks["chunk_id"], attempt.inserts(number)))
             tokens += pc.sum(chunks["tokens"]).as_py() or 0
             embed_bytes += kept_bytes(chunks)
-        counts = plan.counts()
+        counts = plan.counts
         return Preview(
             ledger=staged.ledger,
             embed=counts[Op.INSERT],
@@ -116,6 +116,15 @@ class ScratchCatalog(Catalog):
     def write(self, path: str, data: bytes) -> None:
         """Write to memory."""
         self._files[path] = data
+
+    def write_file(self, path: str, file: IO[bytes]) -> None:
+        """Write to memory."""
+        file.seek(0)
+        self._files[path] = file.read()
+
+    def open(self, path: str) -> IO[bytes] | None:
+        """What was written here, else what is below."""
+        return io.BytesIO(self._files[path]) if path in self._files else super().open(path)
 
     def copy(self, path: str, to: str) -> bool:
         """Copy from either to memory."""

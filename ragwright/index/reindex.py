@@ -186,19 +186,19 @@ def finish(
     Raises:
         GateBlocked: The verdict is `blocked`: readers still see the live generation, the candidate is kept.
     """
-    plan = attempt.plan.counts()
+    outline = attempt.outline
     blocked = verdict.verdict == "blocked"
     report = ReindexReport(
         generation=attempt.generation,
         published=not blocked,
         ledger=staged.ledger,
-        chunks=attempt.plan.shown,
+        chunks=outline.shown,
         embedded=written.embedded,
         written=written.written,
         gate=verdict,
         seconds=seconds,
         tokens=written.tokens,
-        plan=plan,
+        plan=dict(outline.counts),
         notices=staged.notices,
         quality={"quarantined": staged.quarantined, "warnings": staged.warnings},
     )
@@ -268,9 +268,9 @@ def reindex(
         partitions = range(staged.partitions)
         chunks = sum(chunk_partition(attempt, number, embedder, settings.chunking) for number in partitions)
         plan = repeat(lambda: make_plan(attempt, staged.partitions))
-        log.info("generation %d: %s", generation, plan.counts())
+        log.info("generation %d: %s", generation, plan.counts)
         written = Written()
-        if plan.of(Op.INSERT).num_rows:
+        if plan.counts[Op.INSERT]:
             batch = settings.embedding.write_batch
             for number in partitions:
                 written += write_partition(attempt, number, embedder, batch=batch, progress=progress)

@@ -8,20 +8,24 @@ their terms, and stages (`rows/*.parquet`) those that the base generation does n
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.chunking import MAX_SECTION_BYTES, TokenCounter, chunk_rows
 from ragwright.documents import QUARANTINE, ROWS, Rejected, row_hashes
 from ragwright.errors import CatalogError, GuardRefused, SourceError
-from ragwright.index.attempt import MANIFEST, Attempt, manifest_of
+from ragwright.index import tables
+from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import folder
 from ragwright.index.corpus import TermCounter
+from ragwright.index.lines import SOURCE, ShownRows
 from ragwright.progress import Progress, silent
 from ragwright.quality import QualityGate, write_data_docs
 from ragwright.settings import ChunkingSettings, QualitySettings
@@ -32,7 +36,6 @@ from ragwright.stores import MAX_METADATA_BYTES
 STAGED = ROWS.append(pa.field("row_hash", pa.string()))
 UNFIT = QUARANTINE.append(pa.field("row_hash", pa.string()))
 """Quarantine with what the row was, so that it is known again once it is mended; null where it could not be read."""
-SOURCE = pa.schema([("row", pa.int64()), ("row_key", pa.string()), ("row_hash", pa.string())])
 
 # Losing a few rows of a small FAQ is an edit, not an accident.
 _HANDFUL = 5
@@ -123,20 +126,28 @@ def stage(
         GuardRefused: It lost more than half of the live rows, and nobody said that this is meant.
     """
     before = {} if attempt.damage else _live_source(attempt)
-    facts: dict[str, Any] = {"file": source.digest()}
-    if facts["file"] == before.get("file"):
-        facts = before
-    else:
-        facts["digest"], facts["records"] = _fingerprint(source, progress)
+    file = source.digest()
+    read: tuple[str, int] | None = None
+    if before and file == before.get("file"):
+        read = before["digest"], before["records"]
+    elif before:
+        read = _fingerprint(source, progress)
         # Or a later run would take these rows for those of the file's other bytes.
-        if source.digest() != facts["file"]:
+        if source.digest() != file:
             raise _changed(source)
-    same = facts["digest"] == before.get("digest")
-    facts["same_as"] = attempt.begin.live if same else 0
+    if read and read[0] == before["digest"]:
+        _write_facts(attempt, file, *read, same_as=attempt.begin.live)
+        return _restage_live(attempt, read[1], source)
+    staged, found = _Pass(attempt, source, make_gate(), options).run(read, progress)
+    if read is None and source.digest() != file:
+        raise _changed(source)
+    _write_facts(attempt, file, *found, same_as=0)
+    return staged
+
+
+def _write_facts(attempt: Attempt, file: str, digest: str, records: int, *, same_as: int) -> None:
+    facts = {"file": file, "digest": digest, "records": records, "same_as": same_as}
     attempt.catalog.write_json(attempt.path("source.json"), facts)
-    if same:
-        return _restage_live(attempt, facts["records"], source)
-    return _Pass(attempt, source, make_gate(), options).run(facts["digest"], facts["records"], progress)
 
 
 def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, settings: ChunkingSettings) -> int:
@@ -147,30 +158,6 @@ def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, set
     chunks = chunks.append_column("row_hash", pc.take(rows["row_hash"].combine_chunks(), place))
     attempt.catalog.write_table(attempt.path(f"chunks/{partition:05d}.parquet"), chunks)
     return len(chunks)
-
-
-def desired_lines(attempt: Attempt, partitions: int) -> pa.Table:
-    """The new generation's manifest but for the records' ids: one line a chunk, in the source's order.
-
-    Lines of unchanged rows come from the base's manifest, with the row's number of today.
-    """
-    columns = ["row", "row_key", "row_hash", "part", "parts", "chunk_id"]
-    if attempt.same_as:
-        return manifest_of(attempt.catalog, attempt.same_as).select(columns)
-    rows = attempt.table("source.parquet")
-    lines = [
-        attempt.table(f"chunks/{number:05d}.parquet", columns=columns).select(columns) for number in range(partitions)
-    ]
-    base = attempt.base_manifest
-    if base is not None and len(base):
-        place = pc.index_in(base["row_hash"], rows["row_hash"].combine_chunks())
-        same = pc.fill_null(pc.equal(pc.take(rows["row_key"].combine_chunks(), place), base["row_key"]), False)
-        same = pc.and_(same, pc.invert(attempt.damage.concerns(base)))
-        numbers = pc.take(rows["row"].combine_chunks(), place.filter(same))
-        lines.append(base.filter(same).set_column(0, "row", numbers).select(columns))
-    schema = pa.schema([MANIFEST.field(name) for name in columns])
-    table = pa.concat_tables([line.cast(schema) for line in lines]) if lines else schema.empty_table()
-    return table.sort_by([("row", "ascending"), ("part", "ascending")])
 
 
 class _Pass:
@@ -184,46 +171,56 @@ class _Pass:
         begin, catalog = attempt.begin, attempt.catalog
         # Rows that the live generation shows passed the same rules before, if it was checked by the same.
         self._trusting = bool(begin.live) and catalog.begin_of(begin.live).rules == begin.rules
-        self._live = _rows_of(attempt.live_manifest if self._trusting else None)
-        self._base = self._live if self._trusting and begin.live == begin.base else _rows_of(attempt.base_manifest)
+        self._live = ShownRows.by(catalog, begin.live)
+        self._base = self._live if begin.live == begin.base else ShownRows.by(catalog, begin.base)
+        self._count: Counter[str] = Counter()
 
-    def run(self, expected: str, records: int, progress: Progress) -> Staged:
-        good, quarantined, warnings = [], [], []
+    def run(self, expected: tuple[str, int] | None, progress: Progress) -> tuple[Staged, tuple[str, int]]:
+        """Also the digest and the number of the records, which must be the expected ones if any are expected."""
+        catalog, path = self._attempt.catalog, self._attempt.path("source.parquet")
+        with tables.writing(catalog, path, SOURCE) as rows:
+            digest, unfit, warnings = self._read(rows, expected[1] if expected else None, progress)
+            if expected and (digest.value, digest.records) != expected:
+                raise _changed(self._source)
+        return self._conclude(unfit, warnings), (digest.value, digest.records)
+
+    def _read(
+        self, good: tables.TableWriter, records: int | None, progress: Progress
+    ) -> tuple[_Digest, pa.Table, pa.Table]:
+        quarantined, warnings = [], []
         digest = _Digest()
         partitions = self._source.partitions()
         for partition in _merged(partitions) if self._trusting else partitions:
             hashes = row_hashes(partition.rows)
             digest.add(partition, hashes)
             rows = partition.rows.append_column("row_hash", pa.array(hashes, pa.string())).cast(STAGED)
-            trusted = _shown_by(self._live, rows)
-            shown = trusted if self._base is self._live else _shown_by(self._base, rows)
-            rows = rows.append_column("shown", pc.and_(shown, pc.invert(self._attempt.damage.concerns(rows))))
-            checked = self._gate.check(
-                partition.rows, partition.rejected, trusted=trusted.to_numpy(zero_copy_only=False)
-            )
+            live = self._live.has(rows)
+            shown = live if self._base is self._live else self._base.has(rows)
+            shown &= ~self._attempt.damage.concerns(rows).to_numpy(zero_copy_only=False)
+            rows = rows.append_column("live", pa.array(live)).append_column("shown", pa.array(shown))
+            trusted = live if self._trusting else np.zeros(len(rows), bool)
+            checked = self._gate.check(partition.rows, partition.rejected, trusted=trusted)
             kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
-            good.append(kept.select(SOURCE.names))
+            good.write(kept.select(SOURCE.names))
+            self._count.update(good=len(kept), unchanged=pc.sum(kept["live"]).as_py() or 0)
+            self._count.update(known=self._live.keys_among(kept))
             quarantined += [_hashed(checked.quarantined, rows), _hashed(oversized, rows)]
             warnings.append(checked.warnings)
             self._terms.add(kept)
             self._stage(self._fresh.add(kept.filter(pc.invert(kept["shown"])).select(STAGED.names)))
             progress("checking rows", digest.records, records)
         self._stage(self._fresh.rest())
-        if digest.value != expected:
-            raise _changed(self._source)
-        bad = pa.concat_tables(quarantined).sort_by("row")
-        return self._conclude(pa.concat_tables(good), bad, pa.concat_tables(warnings))
+        return digest, pa.concat_tables(quarantined).sort_by("row"), pa.concat_tables(warnings)
 
-    def _conclude(self, rows: pa.Table, quarantined: pa.Table, warnings: pa.Table) -> Staged:
+    def _conclude(self, quarantined: pa.Table, warnings: pa.Table) -> Staged:
         attempt, options = self._attempt, self._options
-        attempt.catalog.write_table(attempt.path("source.parquet"), rows)
         attempt.catalog.write_table(attempt.path("quarantine.parquet"), quarantined)
         attempt.catalog.write_table(attempt.path("warnings.parquet"), warnings)
         attempt.catalog.write_table(attempt.path("statistics.parquet"), self._terms.statistics().to_table())
         # Rows too large for a store passed the gate; for the rest they are as unfit as the others.
         quality = replace(
             self._gate.finish(),
-            good=len(rows),
+            good=self._count["good"],
             quarantined=len(quarantined),
             by_rule=_by_rule(quarantined),
             examples=tuple(Rejected(**bad) for bad in quarantined.select(QUARANTINE.names).slice(0, 20).to_pylist()),
@@ -237,13 +234,26 @@ class _Pass:
                 copy=lambda page: attempt.catalog.write(attempt.path("quality.html"), page),
             )
         quality.enforce(options.quality, place=self._source.place)
-        ledger = _account(attempt, rows, source_rows=quality.records, quarantined=len(quarantined))
+        ledger = self._account(source_rows=quality.records, quarantined=len(quarantined))
         _refuse_mass_delete(attempt, ledger, allowed=options.allow_mass_delete)
         notices, by_rule = tuple(self._source.notices), dict(quality.by_rule)
         return Staged(ledger, self._partitions, notices, by_rule, _by_rule(warnings))
 
-    def _stage(self, tables: Iterable[pa.Table]) -> None:
-        for table in tables:
+    def _account(self, *, source_rows: int, quarantined: int) -> Ledger:
+        good, known, unchanged = (self._count[name] for name in ("good", "known", "unchanged"))
+        ledger = Ledger(
+            source_rows=source_rows,
+            added=good - known,
+            updated=known - unchanged,
+            unchanged=unchanged,
+            removed=len(self._live) - known,
+            quarantined=quarantined,
+        )
+        ledger.check(len(self._live))
+        return ledger
+
+    def _stage(self, full: Iterable[pa.Table]) -> None:
+        for table in full:
             self._attempt.catalog.write_table(self._attempt.path(f"rows/{self._partitions:05d}.parquet"), table)
             self._partitions += 1
 
@@ -301,24 +311,11 @@ def _restage_live(attempt: Attempt, records: int, source: Source) -> Staged:
         if not attempt.catalog.copy(f"{folder(live)}/{name}", attempt.path(name)):
             raise CatalogError(f"{name!r} of generation {live} is missing", place=attempt.catalog.location)
     bad, odd = attempt.table("quarantine.parquet"), attempt.table("warnings.parquet")
-    parts = attempt.catalog.read_table(f"{folder(live)}/manifest.parquet", columns=["part"])
-    rows = 0 if parts is None else pc.sum(pc.equal(parts["part"], 0)).as_py()
+    lines = tables.batches(attempt.catalog, f"{folder(live)}/manifest.parquet", ["part"])
+    rows = sum(pc.sum(pc.equal(batch["part"], 0)).as_py() for batch in lines)
     ledger = Ledger(records, added=0, updated=0, unchanged=rows, removed=0, quarantined=len(bad))
     ledger.check(rows)
     return Staged(ledger, 0, tuple(source.notices), _by_rule(bad), _by_rule(odd))
-
-
-def _rows_of(manifest: pa.Table | None) -> pa.Table:
-    """Key and hash (`row_key`, `row_hash`) of each row that a generation shows."""
-    table = MANIFEST.empty_table() if manifest is None else manifest
-    return table.filter(pc.equal(table["part"], 0)).select(["row_key", "row_hash"]).combine_chunks()
-
-
-def _shown_by(shown: pa.Table, rows: pa.Table) -> pa.Array:
-    """Which rows a generation (`_rows_of`) shows as they are: bool [len(rows)]."""
-    place = pc.index_in(rows["row_hash"].combine_chunks(), shown["row_hash"].combine_chunks())
-    key = pc.take(shown["row_key"].combine_chunks(), place)
-    return pc.fill_null(pc.equal(key, rows["row_key"].combine_chunks()), False)
 
 
 def _merged(partitions: Iterable[Partition]) -> Iterator[Partition]:
@@ -336,22 +333,6 @@ def _merged(partitions: Iterable[Partition]) -> Iterator[Partition]:
 def _together(partitions: Sequence[Partition]) -> Partition:
     rows = pa.concat_tables([one.rows for one in partitions]).combine_chunks()
     return Partition(rows, tuple(bad for one in partitions for bad in one.rejected))
-
-
-def _account(attempt: Attempt, rows: pa.Table, *, source_rows: int, quarantined: int) -> Ledger:
-    live_rows = _rows_of(attempt.live_manifest)
-    unchanged = pc.sum(_shown_by(live_rows, rows)).as_py() or 0
-    known = pc.sum(pc.is_in(rows["row_key"], live_rows["row_key"].combine_chunks())).as_py() or 0
-    ledger = Ledger(
-        source_rows=source_rows,
-        added=len(rows) - known,
-        updated=known - unchanged,
-        unchanged=unchanged,
-        removed=len(live_rows) - known,
-        quarantined=quarantined,
-    )
-    ledger.check(len(live_rows))
-    return ledger
 
 
 def _refuse_mass_delete(attempt: Attempt, ledger: Ledger, *, allowed: bool) -> None:

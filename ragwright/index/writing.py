@@ -18,7 +18,7 @@ from ragwright.embedding import Embedder, Vectors
 from ragwright.index import loading
 from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import HEAD_TTL, Catalog, folder
-from ragwright.index.plan import Op
+from ragwright.index.plan import Op, Plan
 from ragwright.progress import Progress, silent
 from ragwright.stores import VectorStore
 from ragwright.stores.limits import id_batches
@@ -57,7 +57,9 @@ def write_partition(
         progress: Told the chunks embedded.
     """
     chunks = attempt.table(f"chunks/{partition:05d}.parquet")
-    chunks = chunks.filter(pc.is_in(chunks["chunk_id"], attempt.plan.of(Op.INSERT)["chunk_id"].combine_chunks()))
+    inserts = attempt.inserts(partition)
+    if len(inserts) < len(chunks):
+        chunks = chunks.filter(pc.is_in(chunks["chunk_id"], inserts))
     whole = Written(len(chunks), len(chunks), pc.sum(chunks["tokens"]).as_py() or 0)
     bulk = loading.in_bulk(attempt)
     place = attempt.path(loading.note_folder(attempt) if bulk else "written")
@@ -141,15 +143,15 @@ def _read_notes(catalog: Catalog, place: str, names: Sequence[str]) -> list[str]
 
 def retire(attempt: Attempt, progress: Progress = silent) -> Written:
     """Load what was put into files; end, revive, rewrite and delete records as planned. It may be repeated."""
-    plan, space = attempt.plan, attempt.space
     if loading.in_bulk(attempt):
         loading.load(attempt, progress)
         return Written()  # what else the space held is gone with it
-    if attempt.succeeds_abandoned and plan.ids(Op.REVIVE, Op.REWRITE, Op.MARK, Op.DELETE):
+    plan, space = Plan(attempt.planned(Op.REVIVE, Op.REWRITE, Op.MARK, Op.DELETE)), attempt.space
+    if attempt.succeeds_abandoned and len(plan.operations):
         # A reader that saw the log just before the rollback may still be at the generation that was given up. To mark
         # again what that one had ended would show it there, too.
         time.sleep(HEAD_TTL + 1)
-    written, total = 0, len(plan.ids(Op.REWRITE, Op.REVIVE, Op.MARK, Op.DELETE))
+    written, total = 0, len(plan.operations)
     for ids in id_batches(plan.ids(Op.REWRITE), _SLICE):
         written += attempt.send(partial(_rewrite, space=space, ids=ids))
         progress("records ended", written, total)

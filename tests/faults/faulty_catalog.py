@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +34,14 @@ class FaultyCatalog(Catalog):
     def read_table(self, path: str, *, columns: list[str] | None = None) -> pa.Table | None:
         data = self.read(path)
         return None if data is None else _parsed(data, tuple(columns or ()))
+
+    def write_file(self, path: str, file: IO[bytes]) -> None:
+        file.seek(0)
+        self.write(path, file.read())
+
+    def open(self, path: str) -> IO[bytes] | None:
+        data = self.read(path)
+        return None if data is None else io.BytesIO(data)
 
     def copy(self, path: str, to: str) -> bool:
         return self._process.change("catalog", partial(super().copy, path, to), CatalogError)
