@@ -215,14 +215,14 @@ def complete(passes: Sequence[Pass | str]) -> list[Pass]:
     return [one for one in passes if not isinstance(one, str)]
 
 
-def by_turns(setup: Setup, contenders: Mapping[Contender, Callable[[], Pass]]) -> Turns:
+def by_turns(setup: Setup, contenders: Mapping[Contender, Callable[[], Pass]], *, most: int | None = None) -> Turns:
     """Every contender's passes; they take turns, so that a slow moment of the machine hits all of them.
 
     A peer that fails is not asked again, nor is one whose passes have taken longer than the suite's patience: what a
     minute of work shows is little changed by the next. What ragwright or a limit cannot do ends the benchmark.
     """
     passes: Turns = {contender: [] for contender in contenders}
-    for _ in range(setup.repeats):
+    for _ in range(min(setup.repeats, most or setup.repeats)):
         for contender, found in passes.items():
             spent = sum(one["seconds"] for one in complete(found))
             gave_up = len(complete(found)) < len(found)

@@ -65,8 +65,9 @@ def measure(setup: Setup) -> list[Comparison]:
          lambda: python(EMPTY_FLOW)),
     ]  # fmt: skip
     try:
-        took(tool, "reindex", "--source", str(ROOT / "data" / "sagemaker_faq.csv"))
-        python(EMPTY_FLOW)  # makes Prefect's database
+        with step("an index to ask, and Prefect's database"):
+            took(tool, "reindex", "--source", str(ROOT / "data" / "sagemaker_faq.csv"))
+            python(EMPTY_FLOW)
         return [by_turns(setup, *pair) for pair in pairs]
     finally:
         process((tool, "endpoints", "down"), environment)

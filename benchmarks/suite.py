@@ -19,6 +19,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -67,8 +68,8 @@ def main() -> int:
     parser.add_argument("--large-rows", type=int, default=100_000, help="of the larger unchanged source; 0: none")
     parser.add_argument("--memory-rows", type=int, nargs="+", default=[16_407, 200_000, 1_000_000])
     parser.add_argument("--records", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
-    parser.add_argument("--encoder-rows", type=int, default=1_000, help="where a real encoder works")
-    parser.add_argument("--dask-rows", type=int, default=30_000)
+    parser.add_argument("--encoder-rows", type=int, default=1_500, help="where a real encoder works")
+    parser.add_argument("--dask-rows", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5, help="of everything that is timed, at most")
     parser.add_argument("--patience", type=float, default=40, help="seconds after which no peer is asked once more")
     parser.add_argument("--peer-limit", type=float, default=900, help="seconds that one pass of a peer may take")
@@ -85,6 +86,7 @@ def main() -> int:
         vars(args).update(TINY)
     for name in [name for name in os.environ if name.startswith("RAGWRIGHT_")]:
         del os.environ[name]  # the caller's settings are not what is measured
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: endpoints and folders are given back
     with nullcontext(args.work) if args.work else tempfile.TemporaryDirectory() as folder:
         work = Path(folder).absolute()
         work.mkdir(parents=True, exist_ok=True)
