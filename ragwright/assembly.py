@@ -149,7 +149,8 @@ def open_answerer(settings: Settings, *, generation: int | None = None) -> Itera
         if generator is not None:
             stack.enter_context(generator)
         catalog = stack.enter_context(open_catalog(settings))
-        store = stack.enter_context(open_store(settings.store_spec, retry=settings.retry))
+        memory = settings.lancedb.memory_mb
+        store = stack.enter_context(open_store(settings.store_spec, retry=settings.retry, memory_mb=memory))
         reader = IndexReader(
             catalog, store, embedder, generation=generation, lexical=settings.answering.lexical_candidates
         )

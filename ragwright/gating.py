@@ -66,7 +66,9 @@ class Gatekeeper:
         """
         with (
             open_catalog(self.settings) as catalog,
-            open_store(self.settings.store_spec, retry=self.settings.retry) as store,
+            open_store(
+                self.settings.store_spec, retry=self.settings.retry, memory_mb=self.settings.lancedb.memory_mb
+            ) as store,
         ):
             verdict = self._decide(catalog, store, generation)
             catalog.write_json(f"{folder(generation)}/gate.json", verdict.to_json())

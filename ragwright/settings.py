@@ -229,6 +229,19 @@ class AgentSettings(Section):
     max_turn_chars: int = Field(8_000, ge=100, description="Longer turns of a user are refused.")
 
 
+class LanceDBSettings(Section):
+    """The vector store on this machine."""
+
+    memory_mb: int = Field(
+        300,
+        ge=0,
+        le=2**20,
+        description="Memory, in MiB, for what searches read: a space whose vectors fit into it is searched there, "
+        "exactly (200,000 vectors of 384 numbers do); a larger one by an index on disk, which a re-index makes. The same "
+        "for writers and readers.",
+    )
+
+
 class RetentionSettings(Section):
     """What is kept of an index's past."""
 
@@ -357,6 +370,7 @@ class Settings(BaseSettings):
     writer: WriterSettings = WriterSettings()
     dask: DaskSettings = DaskSettings()
     pinecone: PineconeSettings = PineconeSettings()
+    lancedb: LanceDBSettings = LanceDBSettings()
     retry: RetryPolicy = RetryPolicy()
 
     @property

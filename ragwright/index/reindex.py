@@ -112,7 +112,11 @@ def writing(settings: Settings, run_id: str) -> Iterator[tuple[Catalog, VectorSt
 @contextmanager
 def opened(settings: Settings, generation: int, lease: WriterLease | None = None) -> Iterator[Attempt]:
     """An attempt that an earlier stage began, with live adapters."""
-    with open_catalog(settings) as catalog, open_store(settings.store_spec, retry=settings.retry) as store:
+    memory = settings.lancedb.memory_mb
+    with (
+        open_catalog(settings) as catalog,
+        open_store(settings.store_spec, retry=settings.retry, memory_mb=memory) as store,
+    ):
         within = longest_request(settings.writer.lease_seconds)
         retry, bulk = settings.retry, settings.pinecone
         yield reopen(catalog, store, generation, lease, retry=retry, request_timeout=within, bulk=bulk)

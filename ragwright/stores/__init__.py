@@ -176,7 +176,7 @@ class Indexer(Protocol):
         """Make the index or bring it up to date, if that pays. For the space's one writer; readers need not wait."""
 
 
-def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
+def open_store(spec: str, *, retry: RetryPolicy | None = None, memory_mb: int | None = None) -> VectorStore:
     """The store that a spec names; nothing is connected yet.
 
     Args:
@@ -186,6 +186,7 @@ def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
             factory is called with WHERE, which may be left out.
         retry: How requests to a service are tried again; by default as `RetryPolicy` says. A store on this machine
             leaves that to its caller.
+        memory_mb: What a store on disk may hold in memory for searches, in MiB; by default as its adapter says.
 
     Raises:
         ConfigurationError: The spec names no store.
@@ -195,7 +196,7 @@ def open_store(spec: str, *, retry: RetryPolicy | None = None) -> VectorStore:
         case "lancedb" if where:
             from ragwright.stores.lancedb import LanceDBStore
 
-            return LanceDBStore(where)
+            return LanceDBStore(where) if memory_mb is None else LanceDBStore(where, snapshot_bytes=memory_mb * 2**20)
         case "memory" if where:
             from ragwright.stores.memory import MemoryStore
 

@@ -28,7 +28,7 @@ from ragwright.stores.known_ids import KnownIds
 from ragwright.stores.snapshot import RowsMoved
 from ragwright.stores.views import INCARNATION, View, Views
 
-SNAPSHOT_BYTES = 200_000 * 384 * 4
+SNAPSHOT_BYTES = 300 * 2**20
 """Vectors that a store keeps in memory for queries; a space larger than that is searched on disk."""
 
 _SCAN_ROWS = 8_192
