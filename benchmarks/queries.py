@@ -3,8 +3,8 @@
     python benchmarks/queries.py --records 100000 --repeats 3
 
 Vectors lie in clusters, as those of texts do; a tenth of the records has died, and one in fifty is not born yet. The
-store makes its index when a writer has it do so, and holds the generation as for a reader. numpy holds the visible vectors
-alone: what it takes is what one multiplication of them takes. Prints one JSON object.
+store makes its index when a writer has it do so, and holds the generation as for a reader. numpy holds the visible
+vectors alone: what it takes is what one multiplication of them takes. Prints one JSON object.
 """
 
 from __future__ import annotations
