@@ -236,9 +236,9 @@ class LanceDBSettings(Section):
         300,
         ge=0,
         le=2**20,
-        description="Memory, in MiB, for what searches read: a space whose vectors fit into it is searched there, "
-        "exactly (200,000 vectors of 384 numbers do); a larger one by an index on disk, which a re-index makes. The same "
-        "for writers and readers.",
+        description="Memory, in MiB, for what searches read. A space whose vectors fit into it is searched there, "
+        "exactly (200,000 vectors of 384 numbers do); a larger one by an index on disk, which a re-index makes. Writers and "
+        "readers need the same.",
     )
 
 
