@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,15 +85,12 @@ class Choices:
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Wait until nobody else measures, and let nobody else."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock = open(self._folder / ".lock", "a")  # noqa: SIM115 - closed below; only opening it may fail
-        except OSError as error:
-            self._warn(f"{self._folder} cannot be written, so every start measures again: {error.strerror}")
-            yield
-            return
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as held:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                fcntl.flock(held.enter_context(open(self._folder / ".lock", "a")), fcntl.LOCK_EX)
+            except OSError as error:
+                self._warn(f"{self._folder} cannot be locked, so others may measure meanwhile: {error.strerror}")
             yield
 
     def _path(self, made_for: Circumstances, suffix: str) -> Path:
@@ -108,7 +105,8 @@ class Choices:
                 write(file)
             os.replace(draft, path)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             self._warn(f"{path} cannot be written, so the next start measures again: {error.strerror}")
 
 

@@ -6,8 +6,10 @@ import json
 from functools import cache
 from importlib.resources import files as packaged
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ragwright.errors import ModelError
 from ragwright.serving.runtimes import Encoder, Vectors
@@ -20,23 +22,26 @@ def sample() -> tuple[str, ...]:
 
 
 def sample_vectors(encoder: Encoder) -> Vectors:
-    """What an encoder makes of the sample: float32 [10, d], of length one; texts are cut at `max_tokens`."""
-    return normalised(encoder.sentence_vectors(encoder.tokenize(sample(), truncate=True)))
+    """What an encoder makes of the sample: float32 [10, d]; texts are cut at `max_tokens`."""
+    return encoder.sentence_vectors(encoder.tokenize(sample(), truncate=True))
 
 
 def least_cosine(found: Vectors, expected: Vectors) -> float:
-    """Of each vector to the one it should be, the least; NaN if a vector has no direction."""
-    return float(np.einsum("nd,nd->n", found, expected).min())
+    """Of each vector to the one it should be, the least; NaN if a vector is not finite or has no direction."""
+    one, other = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    with np.errstate(invalid="ignore"):
+        return float((np.einsum("nd,nd->n", one, other) / lengths).min())
 
 
 def read_vectors(path: Path, *, dimension: int) -> Vectors:
-    """Vectors of the sample from a .npy file, made of length one.
+    """Vectors of the sample, float32 [10, d], from a .npy file.
 
     Raises:
         ModelError: The file cannot be read or holds something else.
     """
     try:
-        vectors = np.load(path, allow_pickle=False)
+        vectors: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"not a .npy file: {error}.", place=str(path)) from error
     expected = (len(sample()), dimension)
@@ -46,10 +51,4 @@ def read_vectors(path: Path, *, dimension: int) -> Vectors:
             place=str(path),
             hint="Make it with benchmarks/reference_vectors.py.",
         )
-    return normalised(vectors.astype(np.float32))
-
-
-def normalised(vectors: Vectors) -> Vectors:
-    """Scale to length one."""
-    scaled: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return scaled
+    return vectors.astype(np.float32, copy=False)
