@@ -79,5 +79,8 @@ class DaskSettings(Section):
     )
     workers: int = Field(2, ge=1, le=256, description="Processes of a cluster on this machine.")
     start_timeout_seconds: float = Field(
-        120, gt=0, description="How long to wait for the scheduler, and for the first worker."
+        120, gt=0, description="How long to wait for the scheduler, for the first worker, and for one after the last."
+    )
+    silence_seconds: float = Field(
+        60, gt=0, description="How long a run waits for a word from the scheduler before it gives its workers up."
     )
