@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,11 +13,12 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from deployed_flows import Embedder, Faq, Index, services, until
+import yaml
+from deployed_flows import ROOT, Embedder, Faq, Index, services, until
 from distributed import LocalCluster
 
 from flows.reindex import reindex
-from ragwright.errors import ConfigurationError, LeaseLost, Unavailable
+from ragwright.errors import ConfigurationError, LeaseLost
 from ragwright.index.attempt import manifest_of, open_catalog
 from ragwright.stores import open_store
 
@@ -146,20 +149,34 @@ def test_workers_stop_when_another_writer_has_taken_over(at_address: Index) -> N
     assert at_address.live() == 0
 
 
-def test_a_scheduler_without_workers_is_not_waited_for_for_ever(
-    at_address: Index, scheduler: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAGWRIGHT_DASK__START_TIMEOUT_SECONDS", "0.5")
-    monkeypatch.setenv("RAGWRIGHT_DASK__ADDRESS", "tcp://127.0.0.1:9")
-    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9: Dask has no worker to offer within 0\.5 s"):
-        reindex(source=at_address.faq.url)
-    assert at_address.live() == 0
-
-
 def test_a_store_in_memory_is_refused(at_address: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAGWRIGHT_STORE", "memory:faq")
     with pytest.raises(ConfigurationError, match="'memory:faq', which Dask's workers would not share"):
         reindex(source=at_address.faq.url)
+
+
+def test_the_image_has_the_commands_that_dasks_own_tools_start(tmp_path: Path) -> None:
+    lines = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    made = next(line.removeprefix("RUN ") for line in lines if line.startswith("RUN for role in"))
+    (tmp_path / "bin").mkdir()
+    environment = {**os.environ, "VIRTUAL_ENV": str(tmp_path)}
+    subprocess.run(["sh", "-c", made], env=environment, check=True)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    for role in ("scheduler", "worker"):
+        command = [tmp_path / "bin" / f"dask-{role}", "--help"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert f"dask {role}" in done.stdout
+
+
+def test_kubernetes_gets_one_image_and_the_address_that_the_docs_name() -> None:
+    cluster = yaml.safe_load((ROOT / "deploy" / "dask_on_kubernetes.yaml").read_text(encoding="utf-8"))
+    place, roles = cluster["metadata"], ("scheduler", "worker")
+    pods = [cluster["spec"][role]["spec"]["containers"][0] for role in roles]
+    assert len({pod["image"] for pod in pods}) == 1
+    assert [pod["args"][:2] for pod in pods] == [["dask", role] for role in roles]
+    port = cluster["spec"]["scheduler"]["service"]["ports"][0]["port"]
+    address = f"tcp://{place['name']}-scheduler.{place['namespace']}.svc.cluster.local:{port}"
+    assert address in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
 
 
 def test_a_missing_extra_is_named(at_address: Index, monkeypatch: pytest.MonkeyPatch) -> None:
