@@ -237,8 +237,8 @@ class LanceDBSettings(Section):
         ge=0,
         le=2**20,
         description="Memory, in MiB, for what searches read. A space whose vectors fit into it is searched there, "
-        "exactly (200,000 vectors of 384 numbers do); a larger one by an index on disk, which a re-index makes. Writers and "
-        "readers need the same.",
+        "exactly (200,000 vectors of 384 numbers do); larger ones by an index on disk, which a re-index makes. Writers "
+        "and readers need the same.",
     )
 
 

@@ -51,6 +51,10 @@ class OnDisk:
         """Bytes of memory that vectors take."""
         return 0
 
+    def read_ahead(self, most_bytes: int) -> None:
+        """Have at hand what searches before this version needed; it takes no memory that counts."""
+        self.words.follow(self.table)
+
     def query_many(self, vectors: nearest.Floats, *, k: int, as_of: int) -> list[list[Match]]:
         """The k records nearest to each of some vectors, float32 [n, dimension], that generation `as_of` sees.
 

@@ -182,13 +182,17 @@ class Snapshot:
             found.append([] if records is None else nearest.by_score(records, those[np.concatenate(order)], k))
         return found
 
-    def hold_shown(self, most_bytes: int) -> None:
-        """Read what matches show of every row, if the whole snapshot then takes no more memory than so many bytes.
+    def read_ahead(self, most_bytes: int) -> None:
+        """Have at hand the words that searches before this version needed, and what matches show.
+
+        The latter only if the snapshot then takes no more than so many bytes.
 
         Raises:
             RowsMoved: As `query_many`.
         """
         left, start = most_bytes - self.nbytes, 0
+        if any(block.postings for block in self.blocks):
+            self._postings(self.died != _NEVER)
         for block in self.blocks:
             here = slice(start, start + len(block.vectors))
             start = here.stop

@@ -45,10 +45,9 @@ class Views:
         """Bring the view to a version, with all that searches need, and use it from then on for one generation."""
         with self._reading:
             view = self._brought_to(space, table)
-            if isinstance(view, Snapshot):
-                with self._lock:
-                    others = self._bytes() - view.nbytes
-                view.hold_shown(self._most_bytes - others)
+            with self._lock:
+                others = self._bytes() - view.nbytes
+            view.read_ahead(self._most_bytes - others)
             with self._lock:
                 self._settled[space] = as_of
 

@@ -13,6 +13,8 @@ from ragwright.errors import ConfigurationError, StoreError
 from ragwright.stores import MAX_IDS_PER_REQUEST, MAX_METADATA_BYTES, MAX_REQUEST_BYTES, limits, open_store
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.stores.memory import MemoryStore
+from ragwright.stores.on_disk import OnDisk
+from ragwright.stores.snapshot import Snapshot
 
 SIZES = st.lists(st.integers(0, 900_000), max_size=60)
 
@@ -79,6 +81,14 @@ def test_a_spec_opens_its_store_without_touching_anything(spec: str, kind: type,
         assert isinstance(store, kind)
         assert store.spaces() == []
     assert in_folder() == []
+
+
+def test_how_much_a_store_holds_in_memory_is_a_setting(in_folder: Callable[[], list]) -> None:
+    for memory_mb, kind in ((None, Snapshot), (0, OnDisk)):
+        with open_store("lancedb:some", memory_mb=memory_mb) as store:
+            store.ensure_space("s", 8)
+            store.upsert("s", make_records(["a"]))
+            assert isinstance(store._views.at("s", store._latest("s")), kind)
 
 
 @pytest.mark.parametrize("spec", ["", "lancedb", "lancedb:", "memory:", "chroma:x", "LANCEDB:x"])
