@@ -109,6 +109,7 @@ class Watch:
                 stage.seconds += time.perf_counter() - started
                 stage.encoder += self.busy - busy
                 self._now = "between"
+                print(f"  {name}: {stage.seconds:.1f} s so far", file=sys.stderr, flush=True)
 
         return followed
 
@@ -169,7 +170,7 @@ def main() -> None:
         settings = settings_of(work / "state", args.embedder, args.cache.absolute())
         with service(settings) if args.embedder == "minilm" else nullcontext():
             for what in ("first", "unchanged")[: 1 + args.again]:
-                print(f"{what}, {args.rows:,} rows, {args.embedder}")
+                print(f"{what}, {args.rows:,} rows, {args.embedder}", flush=True)
                 followed(settings, source, constant=args.embedder == "constant", functions=args.functions)
 
 
@@ -192,7 +193,7 @@ def followed(settings: Any, source: Path, *, constant: bool, functions: int) -> 
         for name, work in kept.items():
             setattr(stages, name, work)
         EndpointEmbedder._ask, EndpointEmbedder._ask_tokens = asking
-    print(watch.table(seconds))
+    print(watch.table(seconds), flush=True)
     rate = report.embedded / watch.stages["write_partition"].seconds if report.embedded else 0
     print(f"{report.chunks} sections, {report.embedded} embedded: {rate:.1f}/s while writing", end="")
     print(f", {report.embedded / seconds:.1f}/s in all\n", flush=True)

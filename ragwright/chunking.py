@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -117,32 +118,32 @@ def chunk_rows(rows: pa.Table, embedder_counter: TokenCounter, settings: Chunkin
     for at, found in zip(long, cut, strict=True):
         sections[at] = found
 
-    fields = ("row_key", "row", "question", "metadata")
-    return pa.Table.from_pylist(
-        [
-            {**row, "part": part, "parts": len(found), **section._asdict(), "chunk_id": _chunk_id(row, part, section)}
-            for row, found in zip(rows.select(fields).to_pylist(), sections, strict=True)
-            for part, section in enumerate(found)
-        ],
-        schema=CHUNKS,
-    )
+    of_row = np.repeat(np.arange(len(sections)), [len(found) for found in sections])
+    whole = rows.select(["row_key", "row", "question", "metadata"]).take(pa.array(of_row))
+    parts = [part for found in sections for part in range(len(found))]
+    flat = [section for found in sections for section in found]
+    texts, embedded, tokens = ([section[at] for section in flat] for at in range(3))
+    kept = zip(*(whole[name].to_pylist() for name in ("row_key", "question", "metadata")), strict=True)
+    ids = [
+        chunk_id(row_key=key, part=part, question=question, text=text, embed_text=embed_text, metadata=metadata)
+        for (key, question, metadata), part, text, embed_text in zip(kept, parts, texts, embedded, strict=True)
+    ]
+    columns = {
+        **{name: whole[name] for name in whole.column_names},
+        "chunk_id": ids,
+        "part": parts,
+        "parts": [len(sections[at]) for at in of_row.tolist()],
+        "text": texts,
+        "embed_text": embedded,
+        "tokens": tokens,
+    }
+    return pa.table({name: columns[name] for name in CHUNKS.names}, schema=CHUNKS)
 
 
 class _Section(NamedTuple):
     text: str
     embed_text: str
     tokens: int
-
-
-def _chunk_id(row: dict[str, str], part: int, section: _Section) -> str:
-    return chunk_id(
-        row_key=row["row_key"],
-        part=part,
-        question=row["question"],
-        text=section.text,
-        embed_text=section.embed_text,
-        metadata=row["metadata"],
-    )
 
 
 def _limit(settings: ChunkingSettings, max_tokens: int) -> int:
@@ -199,14 +200,15 @@ class _Cutter:
     def cut(self, heads: Sequence[str], answers: Sequence[str], rooms: Ints) -> list[list[_Section]]:
         """Sections of each answer, within its room."""
         prices = _Prices(self.counter, self.special)
-        prices.learn({word for answer in answers for word in words(answer)})
+        split = [words(answer) for answer in answers]
+        prices.learn(set(chain.from_iterable(split)))
         found: list[list[_Section]] = [[] for _ in answers]
         rooms = rooms.copy()
         pending = list(range(len(answers)))
         while pending:
             drafts = []
             for at in pending:
-                spans = _pack(_Line.of(answers[at], prices), int(rooms[at]), self.overlap)
+                spans = _pack(_Line.of(answers[at], split[at], prices), int(rooms[at]), self.overlap)
                 drafts.append([answers[at][start:stop] for start, stop in spans])
             embedded = [
                 _embed_text(heads[at], text) for at, texts in zip(pending, drafts, strict=True) for text in texts
@@ -292,9 +294,9 @@ class _Line:
     cuts: Ints
 
     @classmethod
-    def of(cls, text: str, prices: _Prices) -> _Line:
-        """Lay out a text whose words have been priced."""
-        pieces, after = words(text), None
+    def of(cls, text: str, pieces: list[str], prices: _Prices) -> _Line:
+        """Lay out a text, given with its words, which have been priced."""
+        after = None
         if not prices.parts.keys().isdisjoint(pieces):
             pieces, after = prices.split(pieces, Cut.WORD)
         offsets = _sums(map(len, pieces), len(pieces))

@@ -216,7 +216,7 @@ class _Pass:
         attempt, options = self._attempt, self._options
         attempt.catalog.write_table(attempt.path("quarantine.parquet"), quarantined)
         attempt.catalog.write_table(attempt.path("warnings.parquet"), warnings)
-        attempt.catalog.write_table(attempt.path("statistics.parquet"), self._terms.statistics().to_table())
+        attempt.catalog.write_table(attempt.path("statistics.parquet"), self._terms.table())
         # Rows too large for a store passed the gate; for the rest they are as unfit as the others.
         quality = replace(
             self._gate.finish(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from ragwright.documents import QUARANTINE, ROWS, Rejected, question_key, shorte
 from ragwright.quality.report import QualityReport
 from ragwright.quality.results import Tally
 from ragwright.quality.suite import SET_RULES, Rule, Suite, fingerprint, row_rules
+from ragwright.seen import NEVER, Seen
 from ragwright.settings import QualitySettings
 
 if TYPE_CHECKING:
@@ -173,9 +173,7 @@ class _Claims:
     COLUMNS = ("row", "first_row_with_content", "first_row_with_key", "first_row_with_question")
 
     def __init__(self) -> None:
-        self._contents: dict[bytes, int] = {}
-        self._keys: dict[bytes, int] = {}
-        self._questions: dict[bytes, int] = {}
+        self._contents, self._keys, self._questions = Seen(), Seen(), Seen()
 
     def frame(self, rows: pa.Table, index: list[int]) -> pd.DataFrame:
         """A data frame of `COLUMNS`, in which the first row with a value has its own number.
@@ -185,26 +183,48 @@ class _Claims:
         """
         import pandas as pd
 
+        numbers, keys, asked, answers = (rows[name].to_pylist() for name in ("row", "row_key", "question", "answer"))
+        contents = [f"{len(question)}:{question}{answer}" for question, answer in zip(asked, answers, strict=True)]
+        content = _Firsts(self._contents, contents)
+        key = _Firsts(self._keys, keys)
+        question = _Firsts(self._questions, [question_key(text) for text in asked])
         firsts = []
-        columns = (rows[name].to_pylist() for name in ("row", "row_key", "question", "answer"))
-        for row, key, question, answer in zip(*columns, strict=True):
-            content = _digest(f"{len(question)}:{question}{answer}")
-            with_content = self._contents.setdefault(content, row)
+        for at, row in enumerate(numbers):
+            with_content = content.of(at, row)
             if with_content != row:
                 firsts.append((row, with_content, row, row))
                 continue
-            with_key = self._keys.setdefault(_digest(key), row)
+            with_key = key.of(at, row)
             if with_key != row:
-                del self._contents[content]
+                content.give_back(at)
                 firsts.append((row, row, with_key, row))
                 continue
-            with_question = self._questions.setdefault(bytes.fromhex(question_key(question)), row)
-            firsts.append((row, row, row, with_question))
+            firsts.append((row, row, row, question.of(at, row)))
+        for found in (content, key, question):
+            found.keep()
         return pd.DataFrame(firsts, columns=list(self.COLUMNS), index=index)
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+class _Firsts:
+    """The first rows with each of a partition's values, some of which earlier partitions had."""
+
+    def __init__(self, earlier: Seen, values: list[str]) -> None:
+        self._earlier, self._values = earlier, values
+        self._known = earlier.find(values).tolist()
+        self._new: dict[str, int] = {}
+
+    def of(self, at: int, row: int) -> int:
+        """The first row with the value at a place: the given one, which thereby claims it, if there was none."""
+        known: int = self._known[at]
+        return self._new.setdefault(self._values[at], row) if known == NEVER else known
+
+    def give_back(self, at: int) -> None:
+        """Let a later row claim the value that was just claimed."""
+        del self._new[self._values[at]]
+
+    def keep(self) -> None:
+        """Remember what was claimed."""
+        self._earlier.note(list(self._new), list(self._new.values()))
 
 
 def _by_row(fault: Rejected) -> int:

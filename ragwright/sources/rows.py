@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from ragwright.documents import ROWS, Rejected, canonical_metadata, question_key, shortened
+from ragwright.seen import NEVER, Seen
 from ragwright.settings import SourceSettings
 
 MAX_CELL_CHARS = 2**24
@@ -55,13 +56,15 @@ class Batch:
 
     def __init__(self, settings: SourceSettings) -> None:
         self._limit = settings.partition_rows
-        self._seen: dict[str, int] = {}
+        self._seen = Seen()
+        self._repeated: dict[str, int] = {}  # how often, of the keys that came more than once
         self._clear()
 
     def _clear(self) -> None:
         self._columns: tuple[list[int], list[str], list[str], list[str], list[str]] = ([], [], [], [], [])
         self._rejected: list[Rejected] = []
         self._chars = 0
+        self._derived = False
 
     @property
     def empty(self) -> bool:
@@ -84,7 +87,7 @@ class Batch:
             column = "answer"
             answer = normalise(record.answer)
             column = "row_key"
-            key = self._derived_key(question) if record.key is None else normalise(record.key)
+            key = question_key(question) if record.key is None else normalise(record.key)
             column = "metadata"
             metadata = canonical_metadata(record.metadata) if record.metadata else "{}"
             if not metadata.isascii():
@@ -99,11 +102,14 @@ class Batch:
             self._reject(row, Malformed("", "record-size", question or answer, detail))
             return
         self._chars += size
+        self._derived |= record.key is None
         for values, value in zip(self._columns, (row, key, question, answer, metadata), strict=True):
             values.append(value)  # type: ignore[attr-defined]
 
     def take(self) -> tuple[pa.Table, tuple[Rejected, ...]]:
         """The collected rows (`documents.ROWS`) and the rejected records; the batch is empty after."""
+        if self._derived:
+            self._number(self._columns[1])
         taken = pa.table(
             [pa.array(values, field.type) for values, field in zip(self._columns, ROWS, strict=True)], ROWS
         )
@@ -111,10 +117,16 @@ class Batch:
         self._clear()
         return taken, rejected
 
-    def _derived_key(self, question: str) -> str:
-        key = question_key(question)
-        self._seen[key] = times = self._seen.get(key, 0) + 1
-        return key if times == 1 else f"{key}#{times}"
+    def _number(self, keys: list[str]) -> None:
+        """Tell derived keys of the same question apart: the second one ends in #2."""
+        known, new = self._seen.find(keys), dict[str, int]()
+        for at, key in enumerate(keys):
+            if known[at] == NEVER and key not in new:
+                new[key] = at
+            else:
+                self._repeated[key] = times = self._repeated.get(key, 1) + 1
+                keys[at] = f"{key}#{times}"
+        self._seen.note(list(new), list(new.values()))
 
     def _reject(self, row: int, fault: Malformed) -> None:
         self._rejected.append(Rejected(row, "", fault.column, fault.rule, shortened(fault.value), fault.detail))
