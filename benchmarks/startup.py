@@ -9,8 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 from comparison import Comparison
 from contenders import Setup
+from prefect_on_loopback import PrefectServer
 from processes import output_of, step
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,10 +38,9 @@ def measure(setup: Setup) -> list[Comparison]:
     """Processes from their start to their end, by turns with the least that the same would take."""
     home = setup.fresh("startup")
     names = {name: value for name, value in os.environ.items() if not name.startswith(("RAGWRIGHT_", "PREFECT_"))}
-    names.pop("PYTHONDONTWRITEBYTECODE", None)
     ours = {"RAGWRIGHT_HOME": str(home), "RAGWRIGHT_MODEL_CACHE": str(setup.cache)}
-    environment = names | ours | {"PREFECT_HOME": str(home / "prefect")}
-    environment |= {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    environment = names | ours | {"PREFECT_LOGGING_LEVEL": "ERROR"}
+    home.mkdir(parents=True)
     tool = str(Path(sys.executable).with_name("ragwright"))
 
     def took(*command: str) -> float:
@@ -61,14 +63,15 @@ def measure(setup: Setup) -> list[Comparison]:
          lambda: python(LOAD_MODELS, str(setup.cache))),
         ("`ragwright ask`, endpoints up", lambda: took(tool, "ask", QUESTION), "import of what it uses",
          lambda: python("import ragwright.cli.ask, ragwright.assembly, lancedb")),
-        ("flow `watch_source`", lambda: python(OUR_FLOW), "an empty flow, with its own temporary server",
+        ("flow `watch_source`, with a server that runs", lambda: python(OUR_FLOW), "an empty flow",
          lambda: python(EMPTY_FLOW)),
     ]  # fmt: skip
     try:
-        with step("an index to ask, and Prefect's database"):
+        with step("an index to ask"):
             took(tool, "reindex", "--source", str(ROOT / "data" / "sagemaker_faq.csv"))
-            python(EMPTY_FLOW)
-        return [by_turns(setup, *pair) for pair in pairs]
+        with PrefectServer(home) as server:
+            environment |= server.environment()
+            return [by_turns(setup, *pair) for pair in pairs]
     finally:
         process((tool, "endpoints", "down"), environment)
         shutil.rmtree(home, ignore_errors=True)
