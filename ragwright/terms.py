@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -198,5 +199,26 @@ class CorpusStatistics:
                 f"these are not corpus statistics: columns {table.column_names!r}, metadata {sorted(metadata)!r}",
                 hint="Index the source again to count its terms anew.",
             )
-        frequencies = dict(zip(table["term"].to_pylist(), table["documents"].to_pylist(), strict=True))
-        return cls(int(metadata[b"documents"]), frequencies)
+        return cls(int(metadata[b"documents"]), _Counted(table))
+
+
+class _Counted(Mapping[str, int]):
+    """Terms and their counts as they are stored, sorted: a tenth of the room of a dict, and there at once."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._terms = table["term"].combine_chunks()
+        self._counts = table["documents"].combine_chunks()
+
+    def __getitem__(self, term: str) -> int:
+        # Arrow sorts by UTF-8 and Python by code points, which is the same order.
+        at = bisect_left(self._terms, term, key=lambda found: found.as_py())
+        if at == len(self._terms) or self._terms[at].as_py() != term:
+            raise KeyError(term)
+        count: int = self._counts[at].as_py()
+        return count
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._terms.to_pylist())
+
+    def __len__(self) -> int:
+        return len(self._terms)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.index import tables
-from ragwright.index.attempt import MANIFEST, Attempt
+from ragwright.index.attempt import MANIFEST, Attempt, manifest_of
 from ragwright.index.catalog import Catalog, folder
 from ragwright.seen import NEVER, Seen
 
@@ -128,6 +128,21 @@ class _Unchanged:
         lines = self._base.take(pa.array(np.repeat(start, count) + within))
         numbers = np.repeat(rows["row"].to_numpy()[at], count)
         return lines.set_column(0, "row", pa.array(numbers, pa.int64())).cast(LINES)
+
+
+def row_numbers(catalog: Catalog, generation: int) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.int64]]:
+    """The records that a generation shows, sorted, bytes [n], and the number of each one's row, int64 [n].
+
+    Raises:
+        CatalogError: It has no manifest: it was never planned, or vacuum removed it.
+    """
+    parts = list(tables.batches(catalog, f"{folder(generation)}/manifest.parquet", ["record_id", "row"]))
+    if not parts:
+        manifest_of(catalog, generation)
+    ids = np.concatenate([np.zeros(0, "S1"), *(np.array(part["record_id"].to_pylist(), np.bytes_) for part in parts)])
+    rows = np.concatenate([np.zeros(0, np.int64), *(part["row"].to_numpy() for part in parts)])
+    order = np.argsort(ids)
+    return ids[order], rows[order]
 
 
 def _identities(rows: pa.Table | pa.RecordBatch) -> list[str]:

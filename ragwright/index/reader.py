@@ -17,8 +17,9 @@ from ragwright.answering import Retrieved
 from ragwright.documents import Fingerprint, Match
 from ragwright.embedding import Embedder
 from ragwright.errors import FingerprintMismatch, RagwrightError
-from ragwright.index.attempt import calibration_of, manifest_of, same_vectors
+from ragwright.index.attempt import calibration_of, same_vectors
 from ragwright.index.catalog import HEAD_TTL, Catalog, Entry, Head, folder, nothing_published
+from ragwright.index.lines import row_numbers
 from ragwright.stores import BatchSearcher, Holder, VectorStore, nearest
 from ragwright.terms import CorpusStatistics
 
@@ -206,11 +207,7 @@ class _View:
 
     def __init__(self, catalog: Catalog, space: str, generation: int) -> None:
         self.space, self.generation = space, generation
-        manifest = manifest_of(catalog, generation)
-        ids = np.array(manifest["record_id"].to_pylist(), dtype=np.bytes_)
-        order = np.argsort(ids)
-        self._ids: npt.NDArray[np.bytes_] = ids[order]
-        self._rows: npt.NDArray[np.int64] = manifest["row"].to_numpy()[order]
+        self._ids, self._rows = row_numbers(catalog, generation)
         stored = catalog.read_table(f"{folder(generation)}/statistics.parquet")
         self.calibration = calibration_of(catalog, generation)
         self.statistics = CorpusStatistics() if stored is None else CorpusStatistics.from_table(stored)
