@@ -16,7 +16,8 @@ MARGIN = 0.05
 TURNS = 3
 # What is slower by so much after two turns gets no other.
 HOPELESS = 2.0
-# For each core, texts of the sample and how often: a short and a longer answer, a batch of each.
+# Texts of the sample and how often: a short and a longer answer, a batch of each. Precisions differ by so much that one
+# such load tells them apart, and f32 may be slow; the rest gets one for each core, because streams have to be filled.
 LOAD = ((6, 8), (8, 4))
 
 
@@ -40,7 +41,7 @@ def calibrate(
     Args:
         offered: What is tried.
         open_right: Opens an encoder; None if its vectors are not right. Called more than once with the same options.
-        cores: The load is made for so many.
+        cores: How many compute.
         clock: Seconds.
 
     Returns:
@@ -55,33 +56,29 @@ def calibrate(
             return None
         best = next(iter(rivals))
         if len(rivals) > 1:
-            seconds = _timed(rivals, cores, clock)
-            rates |= {str(options): round(_texts(cores) / taken, 1) for options, taken in seconds.items()}
-            fastest = min(seconds, key=lambda options: seconds[options])
-            if seconds[fastest] < seconds[best] * (1 - MARGIN):
+            speeds = _timed(rivals, 1 if option == "precision" else cores, clock)
+            fastest = max(speeds, key=lambda options: speeds[options])
+            if speeds[best] < speeds[fastest] * (1 - MARGIN):
                 best = fastest
+            rates |= {str(options): round(speed, 1) for options, speed in speeds.items()}
     return Calibration(best, rates)
 
 
 def _timed(
-    rivals: Mapping[EncoderOptions, Encoder], cores: int, clock: Callable[[], float]
+    rivals: Mapping[EncoderOptions, Encoder], loads: int, clock: Callable[[], float]
 ) -> dict[EncoderOptions, float]:
-    """Seconds that each takes for the load: the least of its turns, because noise only adds."""
-    loads = {options: _load(encoder, cores) for options, encoder in rivals.items()}
+    """Texts a second of each in its best turn, because noise only takes."""
+    texts = {options: _load(encoder) * loads for options, encoder in rivals.items()}
     least = dict.fromkeys(rivals, float("inf"))
     for turn in range(TURNS):
         for options, encoder in rivals.items():
             if turn < TURNS - 1 or least[options] < HOPELESS * min(least.values()):
                 begun = clock()
-                encoder.sentence_vectors(loads[options])
+                encoder.sentence_vectors(texts[options])
                 least[options] = min(least[options], clock() - begun)
-    return least
+    return {options: len(texts[options]) / seconds for options, seconds in least.items()}
 
 
-def _load(encoder: Encoder, cores: int) -> list[TokenizedText]:
+def _load(encoder: Encoder) -> list[TokenizedText]:
     texts = encoder.tokenize(sample(), truncate=True)
-    return [texts[i] for i, count in LOAD for _ in range(count * cores)]
-
-
-def _texts(cores: int) -> int:
-    return cores * sum(count for _, count in LOAD)
+    return [texts[i] for i, count in LOAD for _ in range(count)]

@@ -47,8 +47,8 @@ class _Opening:
         import openvino
 
         self._info, self._files, self._tokenizer, self._wanted = info, files, tokenizer, wanted
-        self._warnings: list[str] = []
-        self._choices = Choices(cache / "calibration", warn=self._warnings.append)
+        self._warnings: dict[str, None] = {}  # in order, each once
+        self._choices = Choices(cache / "calibration", warn=self._warn)
         self._graph = read_graph(files)
         self._compiled: dict[tuple[str, int], Any] = {}
         self._encoders: dict[EncoderOptions, OpenVinoEncoder] = {}
@@ -58,6 +58,8 @@ class _Opening:
         self._offered = offer(processor, wanted)
         self._made_of: dict[str, Any] = {
             "files": {role: info.files[role].sha256 or _sha256(path) for role, path in sorted(files.items())},
+            "pooling": info.pooling,
+            "max_tokens": info.max_tokens,
             "openvino": openvino.__version__,
             "sample": hashlib.sha256("\n".join(sample()).encode()).hexdigest(),
         }
@@ -102,6 +104,9 @@ class _Opening:
             "texts_per_second": dict(found.texts_per_second),
         }
 
+    def _warn(self, what: str) -> None:
+        self._warnings[what] = None
+
     def _known(self) -> EncoderOptions | None:
         options = self._choices.read(self._made_for)
         return options if options and self._right(options) else None
@@ -112,7 +117,7 @@ class _Opening:
         if options not in self._cosines:
             cosine = self._cosines[options] = least_cosine(sample_vectors(encoder), self._original)
             if not cosine >= self._wanted.min_cosine:
-                self._warnings.append(
+                self._warn(
                     f"not used: {options}; its least cosine to the original is {cosine:.6f}, and "
                     f"{self._wanted.min_cosine:g} is asked for"
                 )

@@ -80,7 +80,8 @@ def test_a_damaged_choice_is_made_again_with_a_warning(home: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     again = opened(home)
     assert again.about["chosen"] == "now"
-    assert f"{path} is not a choice of options and is made again" in again.warnings[0]
+    [warning] = again.warnings
+    assert f"{path} is not a choice of options and is made again" in warning
     assert opened(home).warnings == ()
 
 
@@ -106,6 +107,13 @@ def test_a_model_that_is_not_the_original_is_refused_with_the_figure(home: Path)
 
 def test_an_original_that_agrees_is_the_measure(home: Path) -> None:
     name_reference(home, own_vectors(home))
+    assert opened(home).about["least_cosine"] >= 0.999
+
+
+def test_another_pooling_makes_other_vectors_right(home: Path) -> None:
+    opened(home)
+    path = home / "models.toml"
+    path.write_text(path.read_text().replace('pooling = "mean"', 'pooling = "cls"'))
     assert opened(home).about["least_cosine"] >= 0.999
 
 
