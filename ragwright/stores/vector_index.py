@@ -14,10 +14,10 @@ LEAST_ROWS = 50_000
 
 _NAME = "vector_idx"
 _ROWS_A_PARTITION = 2_048
-_MOST_PARTITIONS = 1_024
-_SAMPLE = 64  # vectors a partition that its centre is learnt from
-_ITERATIONS = 15
-_PROBES = 24  # partitions that a search reads
+_MOST_PARTITIONS = 256  # beyond that LanceDB splits them one by one, which is slower and leaves some empty
+_SAMPLE = 128  # vectors a partition that its centre is learnt from
+_ITERATIONS = 10
+_PROBES = 16  # partitions that a search reads
 _MORE_TIMES, _MORE = 2, 32
 _UNINDEXED = 0.01  # share of rows outside the index from which on bringing it up to date pays: they are read through
 

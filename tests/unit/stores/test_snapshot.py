@@ -154,3 +154,32 @@ def test_memory_for_snapshots_is_shared_among_spaces(tmp_path: Path) -> None:
     for space in ("one", "two", "one"):
         assert store.query(space, vector_of("0003"), k=1, as_of=1)[0].chunk_id == "0003"
         assert list(store._views._views) == [space]
+
+
+def test_words_beyond_the_memory_bound_are_read_once_and_of_later_versions_only_what_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, exact = LanceDBStore(tmp_path / "store", snapshot_bytes=0), MemoryStore()
+    reads = []
+    read = words.texts
+    monkeypatch.setattr(fragment_words, "_RUN", 90)
+
+    def both(*changes: tuple[str, object]) -> int:
+        for one in (store, exact):
+            for change, *given in changes:
+                getattr(one, change)("s", *given)
+        before = len(reads)
+        for as_of in (1, 2):
+            expected = exact.search_text("s", "Which is text 0042, edition 2?", k=9, as_of=as_of)
+            with monkeypatch.context() as patch:
+                patch.setattr(words, "texts", lambda records: reads.append(len(records)) or read(records))
+                assert store.search_text("s", "Which is text 0042, edition 2?", k=9, as_of=as_of) == expected
+        return sum(reads[before:])
+
+    assert both(("ensure_space", DIMENSION), ("upsert", make_records(CHUNKS))) == 600
+    assert both() == 0
+    assert both(("upsert", make_records(CHUNKS[:30], born=2, edition=2)), ("mark", ids(CHUNKS[:30]), 2)) == 60
+    assert both(("delete", ids(CHUNKS[30:60]))) == 0
+    assert both(("delete", ids(CHUNKS[60:]))) <= 90  # most of what was read is gone: it is read anew
+    assert both(("delete", [*ids(CHUNKS), *ids(CHUNKS, 2)])) == 0
+    assert both(("upsert", make_records(CHUNKS[:5]))) == 5
