@@ -53,7 +53,7 @@ def first(setup: Setup) -> list[Comparison]:
             return contender.settle(setup, sources, "original", *imports)
         return aside(setup, contender, sources["original"], *imports)
 
-    passes = by_turns(setup, {each: partial(once, each) for each in (RAGWRIGHT, *LIBRARIES, TUTORIAL)})
+    passes = by_turns(setup, {each: partial(once, each) for each in (RAGWRIGHT, *LIBRARIES)})
     what = f"first index, {setup.rows:,} rows, an encoder that takes no time"
     memory = f"peak memory, first index, {setup.rows:,} rows"
     return [*compared(what, passes, FIRST), *compared(memory, passes, {}, unit="MiB", figures=peaks)]

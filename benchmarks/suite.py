@@ -83,7 +83,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     if args.tiny:
-        vars(args).update(TINY)
+        parser.set_defaults(**TINY)
+        args = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("RAGWRIGHT_")]:
         del os.environ[name]  # the caller's settings are not what is measured
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: endpoints and folders are given back

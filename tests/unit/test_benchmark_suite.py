@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -212,3 +213,23 @@ def test_every_benchmark_can_be_run_and_is_explained(named):
     for name in suite.BENCHMARKS:
         assert callable(suite.benchmark(name))
         assert f"| `{name}` |" in page
+
+
+@pytest.mark.long
+def test_the_suite_runs_to_its_end_where_no_peer_can(named, tmp_path):
+    (tmp_path / "peers").write_text("not a folder")
+    folders = [f"--{name}={tmp_path / name}" for name in ("work", "results", "peers", "cache")]
+    command = [sys.executable, str(ROOT / "benchmarks" / "suite.py"), *folders, "--tiny", "--rows=40"]
+    command += ["first", "unchanged", "changed", "memory", "query"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr[-2_000:]
+    results = {path.stem: named("comparison").read(path)[1] for path in (tmp_path / "results").iterdir()}
+    assert set(results) == {"first", "unchanged", "changed", "memory", "query"}
+    peers = [one for one in results["unchanged"] if "LangChain" in one.beside]
+    assert all(one.ours and not one.theirs for one in peers)
+    assert "failed: the peers' environment: exit" in peers[0].row()
+    assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "results").iterdir())
+    shown = named("table").table(tmp_path / "results")
+    assert shown.count("failed: the peers' environment") == sum(
+        1 for found in results.values() for one in found if one.target and not one.theirs
+    )
