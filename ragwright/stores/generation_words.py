@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ragwright.documents import Match
 from ragwright.errors import Unavailable
-from ragwright.stores import nearest, words
+from ragwright.stores import words
 
 _KEPT = 2  # the live generation, and the candidate that is compared with it
 _ATTEMPTS = 3
@@ -75,7 +75,7 @@ class GenerationWords:
             found = fetch([record_id for _, record_id in best])
             if len(found) == len(best):
                 place = pc.index_in(found["record_id"], value_set=pa.array([record_id for _, record_id in best]))
-                return nearest.by_score(found, -np.array([score for score, _ in best])[place.to_numpy()], k)
+                return words.ranked(found, -np.array([score for score, _ in best])[place.to_numpy()], k)
             self.forget(key[0])
         raise Unavailable(
             f"records of generation {key[1]} vanished {_ATTEMPTS} times while they were read.",

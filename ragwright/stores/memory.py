@@ -125,7 +125,7 @@ class MemoryStore:
             return []
         scores = words.scores([state.postings], state.visible(as_of), wanted)
         sharing = words.candidates(scores, k)
-        return nearest.by_score(state.records.drop_columns(["vector"]).take(sharing), scores[sharing], k)
+        return words.ranked(state.records.drop_columns(["vector"]).take(sharing), scores[sharing], k)
 
     def scan(self, space: str, *, as_of: int | None = None, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """See `VectorStore`."""

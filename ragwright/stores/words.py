@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ragwright.documents import Match
+from ragwright.stores import nearest
 from ragwright.terms import Vocabulary, terms
 
 FIELDS = ("question", "text")
@@ -139,6 +141,11 @@ def candidates(total: Floats, k: int) -> npt.NDArray[np.int64]:
     edge = np.partition(total[sharing], len(sharing) - k)[len(sharing) - k]
     chosen: npt.NDArray[np.int64] = sharing[total[sharing] >= edge]
     return chosen
+
+
+def ranked(records: pa.Table, total: Floats, k: int) -> list[Match]:
+    """The k best of few candidate records, whose scores are given: by score, then by record id."""
+    return nearest.by_score(records, total, k)
 
 
 def _having(runs: Sequence[Run], term: str) -> Iterator[tuple[npt.NDArray[np.int64], Integers]]:
