@@ -9,7 +9,7 @@ higher than the one that readers meet: docs/evaluation.md has both.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,8 @@ from ragwright.settings import AnsweringSettings
 _SAME_QUESTION = 0.9
 # Sections that are retrieved in place of those that are put aside.
 _ALIKE = 3
+# Questions whose sections are read together.
+_TOGETHER = 8
 # What is known of other corpora counts as much as so many questions of this one.
 _PRIOR_QUESTIONS = 20
 
@@ -55,13 +57,12 @@ def calibrate(
         models: Whose coefficients to use; those that come with ragwright by default.
         progress: Told after each question.
     """
-    near_misses: list[Evidence] = []
-    for done, (row_key, question) in enumerate(questions, start=1):
-        if evidence := _held_out(retriever, reader, question, row_key, settings):
-            near_misses.append(evidence)
+
+    def tell(done: int) -> None:
         progress("calibration", done, len(questions))
-    asked = [_held_out(retriever, reader, question, "", settings) for question in unrelated]
-    others = [evidence for evidence in asked if evidence]
+
+    near_misses = list(_evidence(retriever, reader, [(text, key) for key, text in questions], settings, tell))
+    others = list(_evidence(retriever, reader, [(text, "") for text in unrelated], settings))
     by_word = any(evidence.by_word for evidence in [*near_misses, *others])
     models = models or default_models()
     default = models.by_word if by_word else models.by_text
@@ -88,16 +89,29 @@ def held_out_k(settings: AnsweringSettings) -> int:
     return settings.retrieved + _ALIKE
 
 
-def _held_out(
-    retriever: Retriever, reader: Reader, question: str, row_key: str, settings: AnsweringSettings
-) -> Evidence | None:
-    """The evidence on a question with its row put aside; None if nothing else is found."""
-    found = retriever.search(question, held_out_k(settings) if row_key else settings.retrieved)
-    left = _without(found, reader, row_key)
-    if not left.matches:
-        return None
-    readings = reader.read(question, left.query_vector, sections(left.matches), left.statistics)
-    return gather(question, readings, left.statistics)
+def _evidence(
+    retriever: Retriever,
+    reader: Reader,
+    questions: Sequence[tuple[str, str]],
+    settings: AnsweringSettings,
+    tell: Callable[[int], None] | None = None,
+) -> Iterator[Evidence]:
+    """The evidence on each question, its row (by key; empty: none) put aside; none where nothing else is found.
+
+    What several questions need of the encoder is asked for at once: one by one it would wait between them.
+    """
+    for start in range(0, len(questions), _TOGETHER):
+        group = questions[start : start + _TOGETHER]
+        found = [retriever.search(text, held_out_k(settings) if key else settings.retrieved) for text, key in group]
+        reader.embed([match.question for one in found for match in one.matches])
+        left = [_without(one, reader, key) for one, (_, key) in zip(found, group, strict=True)]
+        reader.prepare([section for one in left for section in sections(one.matches)])
+        for done, (one, (text, _)) in enumerate(zip(left, group, strict=True), start=start + 1):
+            if one.matches:
+                readings = reader.read(text, one.query_vector, sections(one.matches), one.statistics)
+                yield gather(text, readings, one.statistics)
+            if tell:
+                tell(done)
 
 
 def _without(found: Retrieved, reader: Reader, row_key: str) -> Retrieved:

@@ -122,20 +122,26 @@ def chunk_rows(rows: pa.Table, embedder_counter: TokenCounter, settings: Chunkin
     whole = rows.select(["row_key", "row", "question", "metadata"]).take(pa.array(of_row))
     parts = [part for found in sections for part in range(len(found))]
     flat = [section for found in sections for section in found]
-    texts, embedded, tokens = ([section[at] for section in flat] for at in range(3))
     kept = zip(*(whole[name].to_pylist() for name in ("row_key", "question", "metadata")), strict=True)
     ids = [
-        chunk_id(row_key=key, part=part, question=question, text=text, embed_text=embed_text, metadata=metadata)
-        for (key, question, metadata), part, text, embed_text in zip(kept, parts, texts, embedded, strict=True)
+        chunk_id(
+            row_key=key,
+            part=part,
+            question=question,
+            text=section.text,
+            embed_text=section.embed_text,
+            metadata=metadata,
+        )
+        for (key, question, metadata), part, section in zip(kept, parts, flat, strict=True)
     ]
     columns = {
         **{name: whole[name] for name in whole.column_names},
         "chunk_id": ids,
         "part": parts,
         "parts": [len(sections[at]) for at in of_row.tolist()],
-        "text": texts,
-        "embed_text": embedded,
-        "tokens": tokens,
+        "text": [section.text for section in flat],
+        "embed_text": [section.embed_text for section in flat],
+        "tokens": [section.tokens for section in flat],
     }
     return pa.table({name: columns[name] for name in CHUNKS.names}, schema=CHUNKS)
 

@@ -120,6 +120,10 @@ class Interaction:
             found.append(reduce(Meeting.joined, met, seen))
         return found
 
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Ask for the tokens of texts that questions will meet, as far as they are remembered."""
+        self._vectors(texts)
+
     def _vectors(self, texts: Sequence[str]) -> dict[str, npt.NDArray[np.float16]] | None:
         wanted = list(dict.fromkeys(texts))
         found: dict[str, npt.NDArray[np.float16]] = {}

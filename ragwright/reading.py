@@ -100,6 +100,12 @@ class Reader:
         # Words say whether the FAQ answers at all; without them sentences must.
         return ranked if ranked[0].meeting else self.read_closely(query, ranked)
 
+    def prepare(self, candidates: Sequence[Section]) -> None:
+        """Ask the embedder at once for what it takes to read many sections, so that it need not wait between them."""
+        self.embed([section.question for section in candidates])
+        if self._interaction is not None:
+            self._interaction.prepare([text for one in candidates for text in (*one.pieces, one.question)])
+
     def read_closely(self, query: npt.NDArray[np.float32], ranked: Sequence[Reading]) -> list[Reading]:
         """Read the sentences of the first sections as well; those that were read stay as they are."""
         unit, first = _unit(query[np.newaxis])[0], ranked[: self._closely]

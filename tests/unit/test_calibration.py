@@ -16,6 +16,7 @@ from ragwright.calibration import _scale, _threshold, calibrate
 from ragwright.documents import Match
 from ragwright.embedding import HashingEmbedder
 from ragwright.evaluation.everyday import QUESTIONS
+from ragwright.index.calibrating import affordable
 from ragwright.progress import silent
 from ragwright.reading import Reader
 from ragwright.settings import AnsweringSettings
@@ -129,3 +130,21 @@ def test_a_scale_lies_between_the_corpus_and_what_is_known_of_others(values: lis
     low, high = sorted((float(np.mean(values)), prior.centre))
     assert low - 1e-9 <= found.centre <= high + 1e-9
     assert found.spread > 0
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [(160, 150), (1_000, 150), (1_001, 43), (20_000, 43), (40_000, 86), (1_500_000, 150)],
+)
+def test_questions_that_are_held_out_read_a_small_share_of_a_large_faq(records: int, expected: int) -> None:
+    assert affordable(AnsweringSettings(), records) == expected
+
+
+def test_a_setting_below_what_is_affordable_holds() -> None:
+    assert affordable(AnsweringSettings(calibration_rows=12), 5_000) == 12
+
+
+def test_questions_read_together_are_judged_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = fitted(ROWS)
+    monkeypatch.setattr("ragwright.calibration._TOGETHER", 1)
+    assert fitted(ROWS) == together
