@@ -32,6 +32,7 @@ from ragwright.stores import BatchSearcher
 # Share of the records that may change before a calibration is made anew, so that its cost follows the change.
 _STALE = 0.1
 _LEAST_UNRELATED = 10
+_FEWER_UNRELATED = 4  # one in so many, all over their subjects
 # To read the sections that a question finds, word by word, costs the encoder more than to embed them. So the questions
 # read at most so large a share of the records, or so many where that is more, but are never fewer than these.
 _READ_SHARE, _READ_AT_LEAST, _LEAST_QUESTIONS = 0.05, 1_000, 40
@@ -59,8 +60,11 @@ def calibrate_candidate(
         return None
     made = calibration_of(attempt.catalog, attempt.generation) or _carried_over(attempt, settings)
     if made is None:
-        questions = _drawn(attempt, affordable(settings, attempt.outline.shown))
+        rows = affordable(settings, attempt.outline.shown)
+        questions = _drawn(attempt, rows)
         unrelated = QUESTIONS[: max(len(questions), _LEAST_UNRELATED)]
+        if rows < settings.calibration_rows:
+            unrelated = QUESTIONS[::_FEWER_UNRELATED]  # hardly one of them is ever answered
         prepared = _Prepared(embedder, [*(question for _, question in questions), *unrelated])
         view = IndexReader(
             attempt.catalog,
