@@ -16,4 +16,7 @@ def dask(setup: Setup) -> list[Comparison]:
     command = [sys.executable, str(script), "--rows", str(setup.dask_rows), "--results", str(results)]
     with step(f"a flow on threads, on one worker and on two: {setup.dask_rows:,} rows"):
         output_of([*command, "--work", str(setup.fresh("dask"))], accepted=(0,))
-    return read(results / "dask.json")[1]
+    about, found = read(results / "dask.json")
+    for workers, passes in about["conditions"]["passes"].items():
+        setup.passes.extend({"what": f"{workers} workers" if int(workers) else "threads", **one} for one in passes)
+    return found

@@ -1,6 +1,6 @@
 r"""Run the benchmarks: each compares ragwright with a peer, or with a limit measured in the same run.
 
-    python benchmarks/suite.py                          # all of them: about 70 minutes on two cores
+    python benchmarks/suite.py                          # all of them: about an hour on two cores
     python benchmarks/suite.py unchanged query          # some
     python benchmarks/suite.py --work FOLDER            # goes on after the last that ended there
     python benchmarks/suite.py --tiny --results FOLDER  # in minutes, to see that they work
