@@ -97,7 +97,7 @@ class ModelInfo(_Frozen):
         name: How settings and endpoints call it.
         task: What it does, in the Hugging Face hub's words.
         runtime: What runs it on this machine; None: nothing here does.
-        files: File by role: `model` (the weights), `tokenizer`, `config`.
+        files: File by role: `model` (the weights), `tokenizer`, `config`, `reference` (what vectors should be).
         hub: The original's repository on the Hugging Face hub; what a SageMaker container is told to load.
         revision: SHA-256 of the weights, or a version for models without; empty for a GGUF file named by path.
         dimension: Length of a vector.

@@ -25,7 +25,7 @@ from ragwright.models.fetching import NotFetched, fetch
 from ragwright.progress import Progress, silent
 
 ModelFiles = Mapping[str, Path]
-"""Verified files on this machine by role: `model`, `tokenizer`, `config`."""
+"""Verified files on this machine by role: `model`, `tokenizer`, `config`, `reference`."""
 
 
 def resolve(
