@@ -6,6 +6,7 @@ import time
 
 from prefect import flow
 from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import run_names
 from flows.parameters import Changes, Checked, Gate, Index, Source
@@ -31,10 +32,16 @@ from tasks.index import (
 from tasks.portions import portions
 from tasks.reports import reported
 from tasks.secrets import flow_settings
-from tasks.workers import workers
+from tasks.workers import AT_ONCE, workers
 
 
-@flow(name="reindex", flow_run_name=run_names.reindex, on_cancellation=[stop_endpoints], on_crashed=[stop_endpoints])
+@flow(
+    name="reindex",
+    flow_run_name=run_names.reindex,
+    task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE),  # type: ignore[arg-type]  # invariant in its futures
+    on_cancellation=[stop_endpoints],
+    on_crashed=[stop_endpoints],
+)
 def reindex(
     source: Source = "data/sagemaker_faq.csv",
     index: Index = "faq",

@@ -19,6 +19,9 @@ from tasks.dask_cluster import Cluster, connected
 from tasks.portions import Portion
 from tasks.progress import SharedProgress, shared_progress
 
+AT_ONCE = 8
+"""Portions at a time on threads: each holds a partition in memory, and a few suffice to keep an encoder busy."""
+
 R = TypeVar("R")
 Stage = Task[[Settings, int, Portion], R]
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from flows.reindex import reindex
 from ragwright.errors import ConfigurationError, LeaseLost
 from ragwright.index.attempt import manifest_of, open_catalog
 from ragwright.stores import open_store
+from tasks.workers import AT_ONCE
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server", "cheap_validation")]
 ROWS = 12
@@ -90,6 +92,30 @@ def embedding(embedder: Embedder) -> list[psutil.Process]:
     """Those of them that wait for an answer of the embedder."""
     port = urlsplit(embedder.url).port
     return [w for w in workers() if any(c.raddr and c.raddr.port == port for c in w.net_connections("inet"))]
+
+
+def test_threads_take_a_bounded_number_of_portions_at_a_time(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAGWRIGHT_SOURCE__PARTITION_ROWS", "1")
+    at_once: list[int] = []
+
+    def chunked() -> int:
+        with open_catalog(index.settings) as catalog:
+            return len(catalog.names("generations/00000001/chunks"))
+
+    def hold() -> None:
+        while chunked() < ROWS:  # the plan comes next, and then the stage that embeds
+            time.sleep(0.01)
+        with index.embedder.held(after=0):
+            until(lambda: index.embedder.waiting >= AT_ONCE)
+            for _ in range(10):
+                at_once.append(index.embedder.waiting)
+                time.sleep(0.05)
+
+    holder = threading.Thread(target=hold, daemon=True)
+    holder.start()
+    assert reindex(source=index.faq.url).embedded == ROWS
+    holder.join()
+    assert max(at_once) == AT_ONCE < ROWS
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing_about_the_index(
