@@ -26,6 +26,7 @@ from ragwright.index.planning import make_plan
 from ragwright.index.staging import Ledger, Staged, StageOptions, chunk_partition, stage
 from ragwright.index.verify import verify_candidate
 from ragwright.index.writing import Written, retire, write_partition
+from ragwright.memory import give_back
 from ragwright.progress import Progress, silent
 from ragwright.quality import QualityGate, fingerprint
 from ragwright.settings import Settings
@@ -269,8 +270,10 @@ def reindex(
         attempt = stack.enter_context(opened(settings, generation, lease))
         repeat = settings.retry.call
         staged = repeat(lambda: stage_source(attempt, source, embedder, settings, request, progress=progress))
+        give_back()
         partitions = range(staged.partitions)
         chunks = sum(chunk_partition(attempt, number, embedder, settings.chunking) for number in partitions)
+        give_back()
         plan = repeat(lambda: make_plan(attempt, staged.partitions))
         log.info("generation %d: %s", generation, plan.counts)
         written = Written()
@@ -279,7 +282,9 @@ def reindex(
             for number in partitions:
                 written += write_partition(attempt, number, embedder, batch=batch, progress=progress)
         written += repeat(lambda: retire(attempt, progress))
+        give_back()
         repeat(lambda: verify_candidate(attempt))
+        give_back()
         repeat(lambda: calibrate_candidate(attempt, embedder, settings.answering, progress=progress))
         verdict = gate(generation) if gate else GateVerdict("off")
         seconds = time.monotonic() - started
