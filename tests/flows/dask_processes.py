@@ -29,7 +29,9 @@ class DaskProcesses:
     def scheduler(self) -> tuple[str, subprocess.Popen[bytes]]:
         """Start a scheduler; its address and its process, once it listens."""
         port = self._folder / "scheduler.json"
-        process = self._start("distributed.cli.dask_scheduler", "--port", "0", "--scheduler-file", str(port))
+        # Should the tests die, it ends by itself, and its workers with it.
+        options = ("--port", "0", "--scheduler-file", str(port), "--idle-timeout", "300 s")
+        process = self._start("distributed.cli.dask_scheduler", *options)
         deadline = time.monotonic() + PATIENCE
         while not (port.exists() and (said := port.read_text()).rstrip().endswith("}")):
             assert process.poll() is None, self.said
