@@ -15,10 +15,11 @@ LEAST_ROWS = 50_000
 _NAME = "vector_idx"
 _ROWS_A_PARTITION, _MOST_PARTITIONS = 16_384, 256
 _SAMPLE, _ITERATIONS = 128, 10  # vectors a partition that its centre is learnt from, and how often
-_REFINED = 5  # times as many candidates as asked for whose exact distance is looked up
+_BITS = 4  # of each number of a vector
+_REFINED = 3  # times as many candidates as asked for whose exact distance is looked up
 _MORE_TIMES, _MORE = 2, 32  # of what is asked for: more, because some of it may not be visible
 _UNINDEXED = 0.01  # share of rows outside the index from which on bringing it up to date pays: they are read through
-_CODED = 8  # numbers of a vector that a byte of its code stands for: its dimension has to be a multiple
+_CODED = 8  # numbers of a vector that are coded together: its dimension has to be a multiple
 
 
 class Unusable(Exception):
@@ -42,11 +43,17 @@ def due(table: Any) -> Literal["build", "extend", "nothing"]:
 
 
 def build(table: Any) -> None:
-    """Make the index: a bit for each number of a vector, which all are compared by, and the vectors themselves."""
+    """Make the index: a few bits of each number, by which all vectors are compared; the best then by themselves."""
     from lancedb.index import IvfRq
 
     partitions = min(max(int(table.count_rows()) // _ROWS_A_PARTITION, 1), _MOST_PARTITIONS)
-    kind = IvfRq(distance_type="cosine", num_partitions=partitions, sample_rate=_SAMPLE, max_iterations=_ITERATIONS)
+    kind = IvfRq(
+        distance_type="cosine",
+        num_partitions=partitions,
+        sample_rate=_SAMPLE,
+        max_iterations=_ITERATIONS,
+        num_bits=_BITS,
+    )
     table.create_index("vector", config=kind, name=_NAME, replace=True)
 
 
