@@ -7,6 +7,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from ragwright.assembly import load_questions
+from ragwright.evaluation.gate import percent
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.measuring import Calls, live_generation, measure
 from ragwright.settings import Settings
@@ -27,10 +28,8 @@ def evaluate_generation(
         result = measure(settings, question_set, chosen, again=again, calls=calls).result
     figures = result.aggregate
     get_run_logger().info(
-        "%d questions: correct %.0f %%, false answers %s, refusals %s",
+        "%d questions: correct %s, false answers %s, refusals %s",
         figures["questions"],
-        100 * figures["answer_correctness"],
-        figures["false_answer_rate"],
-        figures["over_refusal_rate"],
+        *(percent(figures[name]) for name in ("answer_correctness", "false_answer_rate", "over_refusal_rate")),
     )
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ragwright.evaluation.gate import percent
 from ragwright.evaluation.metrics import QuestionResult
 from ragwright.evaluation.run import EvaluationResult
 from ragwright.markdown import code, inline, table
@@ -55,11 +56,11 @@ def _headline(result: EvaluationResult) -> str:
         f"## Evaluation of {of}\n\n{figures['questions']} questions from {source}: "
         f"{figures['answerable']} answerable, {figures['unanswerable']} not; {figures['failed']} ended in an error."
     )
-    rows = [_row(figures, key, name, _percent) for key, name in SHARES]
+    rows = [_row(figures, key, name, percent) for key, name in SHARES]
     rows += [_row(figures, key, name, _number) for key, name in NUMBERS]
     judge = figures["judge"]
     if judge is not None:
-        rows += [_row(judge, key, name, _percent) for key, name in JUDGED]
+        rows += [_row(judge, key, name, percent) for key, name in JUDGED]
     values = table(["figure", "value", "95 % interval", "of"], rows)
     return "\n\n".join(part for part in (intro, values, _costs(figures)) if part)
 
@@ -95,11 +96,11 @@ def _by_kind(kinds: Mapping[str, Mapping[str, Any]]) -> str:
         [
             kind or "(no kind)",
             str(figures["questions"]),
-            _percent(figures["answer_correctness"]),
-            _percent(figures["hit_at_1"]),
-            _percent(figures["hit_at_5"]),
-            _percent(figures["false_answer_rate"]),
-            _percent(figures["over_refusal_rate"]),
+            percent(figures["answer_correctness"]),
+            percent(figures["hit_at_1"]),
+            percent(figures["hit_at_5"]),
+            percent(figures["false_answer_rate"]),
+            percent(figures["over_refusal_rate"]),
         ]
         for kind, figures in kinds.items()
     ]
@@ -161,10 +162,6 @@ def outcome(result: QuestionResult) -> str:
             else "refused; the right row was not found"
         )
     return f"wrong answer; the right row was at rank {result.rank}" if result.rank else "wrong answer"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
 
 
 def _number(value: float | None) -> str:
