@@ -144,8 +144,20 @@ def compile_graph(graph: Any, options: EncoderOptions, *, place: Path) -> Any:
     streams = {"PERFORMANCE_HINT": "LATENCY"} if options.streams == 1 else {"NUM_STREAMS": options.streams}
     # Where weights are int8, OpenVINO would in f32 quantise activations as well: 0.9988 of cosine instead of 0.9992.
     told = {"INFERENCE_PRECISION_HINT": options.precision, "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", **streams}
+    _know_types()
     with _loading(place):
         return openvino.Core().compile_model(graph, "CPU", told)
+
+
+def _know_types() -> None:
+    """Have OpenVINO's bindings make their tables of types while nobody else does.
+
+    They are made at first use, and of two threads that use them first at the same time each waits for the other for
+    ever: one holds the interpreter's lock and wants the table, the other makes the table and wants the lock.
+    """
+    import openvino
+
+    openvino.Tensor(np.zeros(1, np.int64), shared_memory=True).element_type.to_dtype()
 
 
 @contextmanager

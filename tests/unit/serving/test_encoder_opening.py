@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -196,3 +198,15 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     assert ["cannot be locked" in warnings[0], "the next start measures again" in warnings[1]] == [True, True]
     assert all(warning.endswith("Not a directory") for warning in warnings)
     assert kept.read(FOR) is None
+
+
+def test_threads_may_run_the_first_inferences_of_a_process_at_once(tmp_path: Path) -> None:
+    import openvino
+
+    folder = bert(tmp_path)
+    openvino.save_model(build_bert(folder / "model.safetensors", folder / "config.json"), folder / "model.xml")
+    program = Path(__file__).with_name("first_inferences.py")
+    found = subprocess.run(
+        [sys.executable, str(program), str(folder), "6"], capture_output=True, text=True, check=False
+    )
+    assert (found.stdout.strip(), found.returncode) == ("0", 0), found.stderr
