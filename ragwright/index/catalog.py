@@ -203,6 +203,14 @@ class Catalog:
             hint="Check that the catalog is reachable and readable.",
         )
 
+    def damaged(self, path: str, kind: str, error: Exception) -> CatalogError:
+        """The error of a file that was read and is not what it should be."""
+        return CatalogError(
+            f"{path!r} is not {kind}: {error}",
+            place=self.location,
+            hint="Restore the file from a backup, or roll back.",
+        )
+
     def copy(self, path: str, to: str) -> bool:
         """Make a file, or replace one, with another's bytes, which stay where they are; whether there was such a file.
 
@@ -253,11 +261,7 @@ class Catalog:
         try:
             value = json.loads(data)
         except ValueError as error:
-            raise CatalogError(
-                f"{path!r} is not JSON: {error}",
-                place=self.location,
-                hint="Restore the file from a backup, or roll back.",
-            ) from error
+            raise self.damaged(path, "JSON", error) from error
         if not isinstance(value, dict):
             raise CatalogError(f"{path!r} holds {type(value).__name__}, not an object", place=self.location)
         return value
@@ -274,11 +278,7 @@ class Catalog:
         try:
             return pq.read_table(io.BytesIO(data), columns=columns)
         except (pa.ArrowInvalid, OSError) as error:
-            raise CatalogError(
-                f"{path!r} is not a readable Parquet file: {error}",
-                place=self.location,
-                hint="Restore the file from a backup, or roll back.",
-            ) from error
+            raise self.damaged(path, "a readable Parquet file", error) from error
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write or replace a Parquet file."""

@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ragwright.errors import CatalogError, StorageFull, is_disk_full
+from ragwright.errors import StorageFull, is_disk_full
 from ragwright.index.catalog import Catalog
 
 ROWS = 65_536
@@ -120,11 +120,7 @@ def _reading(catalog: Catalog, path: str) -> Iterator[pq.ParquetFile | None]:
         with pq.ParquetFile(file, pre_buffer=False) as found:
             yield found
     except (pa.ArrowInvalid, OSError) as error:
-        raise CatalogError(
-            f"{path!r} is not a readable Parquet file: {error}",
-            place=catalog.location,
-            hint="Restore the file from a backup, or roll back.",
-        ) from error
+        raise catalog.damaged(path, "a readable Parquet file", error) from error
 
 
 def table_of(parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
