@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from deployed_flows import Embedder, Faq, services
 
 FAQ = [(f"What is thing number {n}?", f"Thing {n} is the one that comes after thing {n - 1}.") for n in range(12)]
 
@@ -27,3 +29,10 @@ def faq(tmp_path: Path) -> str:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("question", "answer"), *FAQ])
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Faq, Embedder]]:
+    """A source and an embedding server that the test changes, holds and spoils."""
+    with services() as running:
+        yield running

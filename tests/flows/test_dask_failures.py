@@ -12,7 +12,7 @@ from pathlib import Path
 import dask
 import pytest
 from dask_processes import DaskProcesses, dask_processes
-from deployed_flows import Embedder, Faq, Index, services, until
+from deployed_flows import Embedder, Faq, Index, until
 from own_mounts import own_mounts
 from test_dask_runner import ROWS, embedding
 
@@ -26,12 +26,6 @@ from ragwright.index.writing import acknowledged
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server", "cheap_validation")]
 LEASE_SECONDS = 8
 """The least that there is: what workers may still be writing outlives a run that lost them by so much."""
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Faq, Embedder]]:
-    with services() as running:
-        yield running
 
 
 @pytest.fixture

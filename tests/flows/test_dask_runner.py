@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 import yaml
-from deployed_flows import ROOT, Embedder, Faq, Index, services, until
+from deployed_flows import ROOT, Embedder, Faq, Index, until
 from distributed import LocalCluster
 
 from flows.reindex import reindex
@@ -27,12 +27,6 @@ from tasks.workers import AT_ONCE
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("prefect_server", "cheap_validation")]
 ROWS = 12
 KEY = "sk-of-a-test"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Faq, Embedder]]:
-    with services() as running:
-        yield running
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployed_flows import PATIENCE, Embedder, Faq, Index, Workplace, services, until
+from deployed_flows import PATIENCE, Embedder, Faq, Index, Workplace, until
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling, Crashed, Scheduled
 
@@ -31,12 +31,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
 def ready(place: Workplace) -> Workplace:
     place.ready()
     return place
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Faq, Embedder]]:
-    with services() as running:
-        yield running
 
 
 @pytest.fixture
