@@ -182,8 +182,11 @@ def _is_setting(path: str) -> bool:
 
 def _masked(path: str, value: object) -> str:
     """The value, unless it is a secret, may hold one (a whole section as JSON), or nobody knows what it is."""
+    from pydantic import BaseModel
+
     kind = _field(path)
-    if kind is None or "SecretStr" in str(kind) or "ragwright.settings" in str(kind):
+    is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
+    if kind is None or is_section or "SecretStr" in str(kind):
         return "***"
     return re.sub(r"://[^@/\s]+@", "://***@", repr(value))
 

@@ -72,12 +72,15 @@ def test_settings_are_shown_by_source_and_secrets_are_not(
     (tmp_path / "ragwright.toml").write_text('index = "hr"\n[generation]\napi_key = "toml-secret"\nseed = 3\n')
     (tmp_path / ".env").write_text("RAGWRIGHT_EMBEDDING__API_KEY=dotenv-secret\nOTHER=1\n")
     monkeypatch.setenv("RAGWRIGHT_SOURCE", '{"key_column": "environment-secret"}')
+    monkeypatch.setenv("RAGWRIGHT_SAGEMAKER", '{"hugging_face_token": "section-secret"}')
     monkeypatch.setenv("RAGWRIGHT_CATALOG", "https://user:url-secret@host/x")
     _, checks = examine()
     told = [check["detail"] for check in named(checks, "settings")]
     assert "ragwright.toml: generation.api_key=***, generation.seed=3, index='hr'" in told
     assert ".env: embedding.api_key=***" in told
-    assert any("catalog='https://***@host/x'" in line and "source=***" in line for line in told)
+    assert any(
+        "catalog='https://***@host/x'" in line and "source=***" in line and "sagemaker=***" in line for line in told
+    )
     assert "secret" not in json.dumps(checks)
 
 
