@@ -27,10 +27,11 @@ from ragwright.chunking import chunk_rows
 from ragwright.embedding import EndpointEmbedder
 from ragwright.endpoints import EndpointSpec, Lease
 from ragwright.endpoints.local import LocalHost
+from ragwright.model_settings import EmbeddingSettings
 from ragwright.models import get_model, load_tokenizer
 from ragwright.progress import silent
 from ragwright.serving.runtimes import Encoder, open_encoder
-from ragwright.settings import EmbeddingSettings, load_settings
+from ragwright.settings import load_settings
 from ragwright.sources import read
 
 TARGET = 0.85

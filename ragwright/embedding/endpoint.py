@@ -26,9 +26,9 @@ from ragwright.errors import (
     RagwrightError,
     RequestRejected,
 )
+from ragwright.model_settings import EmbeddingSettings
 from ragwright.models import ModelInfo
 from ragwright.retry import ONCE, RetryPolicy
-from ragwright.settings import EmbeddingSettings
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

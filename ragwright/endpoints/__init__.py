@@ -14,7 +14,8 @@ from ragwright.errors import ConfigurationError, EndpointError
 from ragwright.outside import is_outside, open_outside
 
 if TYPE_CHECKING:
-    from ragwright.settings import EmbeddingSettings, GenerationSettings, Settings
+    from ragwright.model_settings import EmbeddingSettings, GenerationSettings
+    from ragwright.settings import Settings
 
 Contract = Literal["tei", "hf-feature-extraction", "openai-embeddings", "tgi", "openai-chat"]
 """The wire format of an endpoint: what goes into a request and what comes back."""

@@ -14,8 +14,8 @@ from ragwright.errors import BadReply, ConfigurationError, PayloadTooLarge, Requ
 from ragwright.generation.chat import render_chat
 from ragwright.generation.pieces import Ended, UntilStop, chat_pieces, read_events, tgi_pieces
 from ragwright.generation.port import Generation, Message
+from ragwright.model_settings import GenerationSettings
 from ragwright.models import ModelInfo
-from ragwright.settings import GenerationSettings
 
 # What servers take by default; at further strings the reply is cut here, once it is whole.
 _MAX_STOPS = 4

@@ -21,8 +21,9 @@ from ragwright.embedding import Embedder, EndpointEmbedder, HashingEmbedder, ope
 from ragwright.endpoints import Contract, EndpointSpec, Lease
 from ragwright.endpoints.local import LocalHost
 from ragwright.errors import RequestRejected
+from ragwright.model_settings import EmbeddingSettings
 from ragwright.models import get_model, load_tokenizer
-from ragwright.settings import EmbeddingSettings, load_settings
+from ragwright.settings import load_settings
 
 MINILM = "all-minilm-l6-v2-int8"
 CONTRACTS: tuple[Contract, ...] = ("tei", "hf-feature-extraction", "openai-embeddings")

@@ -18,8 +18,9 @@ from ragwright.endpoints import Contract, EndpointSpec, Lease
 from ragwright.endpoints.local import LocalHost
 from ragwright.errors import RequestRejected
 from ragwright.generation import EndpointGenerator, Generator, Message, ScriptedGenerator, open_generator
+from ragwright.model_settings import GenerationSettings
 from ragwright.models import get_model
-from ragwright.settings import GenerationSettings, load_settings
+from ragwright.settings import load_settings
 
 SMOLLM = "smollm2-135m-instruct-q4"
 CONTRACTS: tuple[Contract, ...] = ("tgi", "openai-chat")

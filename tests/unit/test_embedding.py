@@ -29,8 +29,9 @@ from ragwright.errors import (
     Unavailable,
 )
 from ragwright.hashing import hash_embed
+from ragwright.model_settings import EmbeddingSettings
 from ragwright.models import ModelInfo, get_model, load_tokenizer
-from ragwright.settings import EmbeddingSettings, load_settings
+from ragwright.settings import load_settings
 
 DIMENSION = 16
 MODEL = get_model(f"hashing-{DIMENSION}")

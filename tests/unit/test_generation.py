@@ -17,8 +17,9 @@ from ragwright.generation import (
     open_generator,
     render_chat,
 )
+from ragwright.model_settings import GenerationSettings
 from ragwright.models import ModelInfo, get_model
-from ragwright.settings import GenerationSettings, load_settings
+from ragwright.settings import load_settings
 
 MODEL = get_model("scripted")
 TALK = [Message("system", "Be brief."), Message("user", "What is up?")]

@@ -25,8 +25,8 @@ from ragwright.errors import (
 )
 from ragwright.generation import EndpointGenerator, Generation, Message, ScriptedGenerator
 from ragwright.generation.pieces import UntilStop, chat_pieces, read_events, tgi_pieces
+from ragwright.model_settings import GenerationSettings
 from ragwright.models import get_model
-from ragwright.settings import GenerationSettings
 
 TALK = [Message("user", "What is up?")]
 WORDS = ("Not ", "much, ", "café ", "😀.")

@@ -15,8 +15,8 @@ from ragwright.embedding import EndpointEmbedder
 from ragwright.endpoints import Contract
 from ragwright.endpoints.http import HttpEndpoint
 from ragwright.errors import BadReply, RagwrightError, RequestRejected, Unavailable
+from ragwright.model_settings import EmbeddingSettings
 from ragwright.models import get_model, load_tokenizer
-from ragwright.settings import EmbeddingSettings
 
 DIMENSION = 4
 MODEL = get_model(f"hashing-{DIMENSION}").model_copy(update={"pooling": "mean"})

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragwright.errors import ModelError
+from ragwright.model_settings import EncoderSettings
 from ragwright.models import ModelInfo
 from ragwright.serving.runtimes.calibration import calibrate
 from ragwright.serving.runtimes.choices import Choices
 from ragwright.serving.runtimes.openvino import OpenVinoEncoder, compile_graph, read_graph
 from ragwright.serving.runtimes.options import EncoderOptions, offer, this_processor
 from ragwright.serving.runtimes.reference import least_cosine, read_vectors, sample, sample_vectors
-from ragwright.settings import EncoderSettings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

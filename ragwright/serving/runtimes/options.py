@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ragwright.settings import EncoderSettings, Precision
+from ragwright.model_settings import EncoderSettings, Precision
 
 
 class EncoderOptions(BaseModel):

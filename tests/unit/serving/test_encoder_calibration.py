@@ -11,10 +11,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ragwright.model_settings import EncoderSettings
 from ragwright.serving.runtimes import TokenizedText, Vectors
 from ragwright.serving.runtimes.calibration import MARGIN, Calibration, calibrate
 from ragwright.serving.runtimes.options import EncoderOptions, Offered, Processor, offer
-from ragwright.settings import EncoderSettings
 
 OFFERED = Offered(precision=("f32", "bf16"), streams=(1, 2), batch_tokens=(1024, 4096))
 
