@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from processes import unwind_on_sigterm
+
 from ragwright.agent import open_agent, tool
 from ragwright.agent.benchmark.cases import load_attacks, load_cases
 from ragwright.agent.benchmark.playing import record_turn
@@ -43,6 +45,7 @@ _PIECES = (
 
 def main() -> int:
     """Play, print, and exit 1 if a single reply is not in the format."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct-q4", help="As for `ragwright benchmark agent`.")
     parser.add_argument("--turns", type=int, default=500)

@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from comparison import HEADER, Comparison, write
 from measured import measure
 from prefect_on_loopback import PrefectServer
+from processes import output_of, unwind_on_sigterm
 from ragwright_reindex import ConstantTimeEmbedder
 
 HERE = Path(__file__).resolve().parent
@@ -66,6 +66,7 @@ def main() -> int:
     if args.one:
         one_pass(args.one)
         return 0
+    unwind_on_sigterm()
     with nullcontext(args.work) if args.work else tempfile.TemporaryDirectory() as folder:
         work = Path(folder).absolute()
         work.mkdir(parents=True, exist_ok=True)
@@ -125,9 +126,9 @@ def index(source: Path, work: Path, server: PrefectServer, workers: int, *, part
         "RAGWRIGHT_GATE__MODE": "off",
     }
     command = [sys.executable, str(Path(__file__).resolve()), "--one", str(source)]
-    done = subprocess.run(command, cwd=work, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     try:
-        measured, stages = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+        told = output_of(command, cwd=work, environment=environment, accepted=(0,))
+        measured, stages = (json.loads(line) for line in told.splitlines()[-2:])
         return {**measured, "stages": stages, "index": digest(home)}
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import unwind_on_sigterm
 
 from ragwright.chunking import chunk_rows
 from ragwright.embedding import EndpointEmbedder
@@ -39,6 +40,7 @@ TARGET = 0.85
 
 def main() -> int:
     """Measure, print, and exit 1 below the target."""
+    unwind_on_sigterm()
     defaults = EmbeddingSettings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="data/sagemaker_faq.csv", help="FAQ whose sections are embedded")

@@ -32,6 +32,7 @@ import psutil
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "peers"))
 
+from processes import unwind_on_sigterm  # noqa: E402
 from ragwright_reindex import ConstantTimeEmbedder, settings_of  # noqa: E402
 
 from ragwright.embedding import EndpointEmbedder  # noqa: E402
@@ -151,6 +152,7 @@ class Watch:
 
 def main() -> None:
     """Re-index once, or twice, and print where the time went."""
+    unwind_on_sigterm()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="a JSONL FAQ with question and answer")
     parser.add_argument("--rows", type=int, default=8_000)

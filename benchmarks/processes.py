@@ -11,17 +11,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 PEERS = Path(__file__).resolve().parent / "peers"
+GRACE_SECONDS = 30.0
+"""For a process to give back what it holds, once it is told to end; a model server drains for some of them."""
 _PATH = re.compile(r"(?<![\w.])(?:/[\w.@+-]+){2,}")
 
 
 class Failed(Exception):
     """Why there is no figure: one line, without a path of this machine, that a table can show."""
+
+
+def unwind_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that endpoints, servers and folders of its blocks are given back.
+
+    Once is enough: what tells a whole group (`timeout` does) would else interrupt the giving back.
+    """
+
+    def unwind(*_: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, unwind)
 
 
 def run(python: str, script: str, *given: str, label: str = "", limit: float | None = None) -> dict[str, Any]:
@@ -53,26 +68,37 @@ def output_of(
     """What a process prints; by default 1 is a result too, since scripts exit so where a target of theirs is missed.
 
     One that may be `silent` need not print anything. Bytecode is cached, as it is wherever the packages' folder can be
-    written.
+    written. It does not outlive the call: whatever ends that, the process is told so.
 
     Raises:
         Failed: It exited with another code, printed nothing, or took longer than `limit` seconds.
     """
     names = {name: value for name, value in (environment or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
     with tempfile.TemporaryFile() as told:
-        try:
-            done = subprocess.run(
-                command, cwd=cwd, env=names, stdout=subprocess.PIPE, stderr=told, timeout=limit, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise Failed(f"no end within {limit:,.0f} s") from None
+        with subprocess.Popen(command, cwd=cwd, env=names, stdout=subprocess.PIPE, stderr=told) as process:
+            try:
+                printed, _ = process.communicate(timeout=limit)
+            except subprocess.TimeoutExpired:
+                raise Failed(f"no end within {limit:,.0f} s") from None
+            finally:
+                end(process)
         told.seek(0)
         complaint = told.read().decode(errors="replace")
-    output = done.stdout.decode(errors="replace").strip()
-    if done.returncode in accepted and (output or silent):
+    output = printed.decode(errors="replace").strip()
+    if process.returncode in accepted and (output or silent):
         return output
     print(f"\n{complaint[-4_000:]}", file=sys.stderr)
-    raise Failed(reason(done.returncode, complaint))
+    raise Failed(reason(process.returncode, complaint))
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """See that a process is gone; one that runs gets SIGTERM, and SIGKILL only if that does not end it in time."""
+    process.terminate()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=GRACE_SECONDS)
+    finally:
+        process.kill()
 
 
 def reason(code: int, complaint: str) -> str:

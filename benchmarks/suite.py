@@ -19,7 +19,6 @@ import argparse
 import importlib
 import json
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from typing import Any
 
 from comparison import HEADER, Comparison, write
 from contenders import Setup
-from processes import Failed
+from processes import Failed, unwind_on_sigterm
 
 from ragwright.errors import RagwrightError
 
@@ -87,7 +86,7 @@ def main() -> int:
         args = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("RAGWRIGHT_")]:
         del os.environ[name]  # the caller's settings are not what is measured
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C does: endpoints and folders are given back
+    unwind_on_sigterm()
     with nullcontext(args.work) if args.work else tempfile.TemporaryDirectory() as folder:
         work = Path(folder).absolute()
         work.mkdir(parents=True, exist_ok=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -171,6 +175,58 @@ def test_a_failed_process_says_why_in_one_line_without_a_path(named):
         processes.output_of([sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)"])
     with pytest.raises(processes.Failed, match="no end within 1 s"):
         processes.output_of([sys.executable, "-S", "-c", "import time; time.sleep(60)"], limit=1)
+
+
+SERVER = """
+import os, socket
+listening = socket.create_server(("127.0.0.1", 0))
+with open("port.new", "w") as file:
+    file.write(str(listening.getsockname()[1]))
+os.rename("port.new", "port")
+listening.settimeout(60)
+listening.accept()
+"""
+WITH_SERVER = """
+import subprocess, sys, time, processes
+processes.unwind_on_sigterm()
+server = subprocess.Popen([sys.executable, "-S", "-c", sys.argv[1]], start_new_session=True)
+try:
+    time.sleep(60)
+finally:
+    time.sleep(0.3)  # as a server that drains: more than is left to one that is killed with its parent
+    server.kill()
+    server.wait()
+"""
+SUITE = """
+import sys, processes
+processes.unwind_on_sigterm()
+processes.output_of([sys.executable, "-S", "-c", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize("to_all", [False, True], ids=["suite", "group"])
+def test_a_suite_that_is_told_to_end_lets_its_children_take_their_servers_down(tmp_path, to_all):
+    command = [sys.executable, "-S", "-c", SUITE, WITH_SERVER, SERVER]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")}
+    suite = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "port").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    port = int((tmp_path / "port").read_text())
+    (os.killpg if to_all else os.kill)(suite.pid, signal.SIGTERM)
+    assert suite.wait(timeout=20) == 128 + signal.SIGTERM
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_process_that_will_not_end_is_killed(named, monkeypatch):
+    processes = named("processes")
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.2)
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    begun = time.monotonic()
+    with pytest.raises(processes.Failed, match="no end within 0 s"):
+        processes.output_of([sys.executable, "-S", "-c", stubborn], limit=0.4)
+    assert time.monotonic() - begun < 30
 
 
 def test_a_benchmark_that_fails_leaves_the_others_to_be_measured(named, small, monkeypatch):
