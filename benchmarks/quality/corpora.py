@@ -79,10 +79,9 @@ class LocalEmbedder:
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         for start in range(0, len(order), 8):
             batch = order[start : start + 8]
-            states = self._encoder.token_vectors(
-                self._encoder.tokenize([texts[index] for index in batch], truncate=True)
-            )
-            for index, state in zip(batch, states, strict=True):
+            cut = self._encoder.tokenize([texts[index] for index in batch], truncate=True)
+            for index, rows in zip(batch, self._encoder.token_states(cut).by_text(), strict=True):
+                state = rows.astype(np.float32)
                 encoded = self._tokenizer.encode(texts[index])
                 own = np.flatnonzero(np.asarray(encoded.special_tokens_mask) == 0)
                 vectors = state[own] / np.linalg.norm(state[own], axis=1, keepdims=True)

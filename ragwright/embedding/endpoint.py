@@ -97,6 +97,8 @@ class EndpointEmbedder:
             # What limits a request limits the reply as well, on SageMaker for one.
             self._batch_tokens = min(self._batch_tokens, endpoint.max_payload_bytes // token_bytes)
         self._gives_tokens = wire.gives_tokens(endpoint.contract, model)
+        # Until a server has shown that it sends arrays, it is taken for one that sends JSON.
+        self._bytes_of_a_number = wire.BYTES_OF_A_FLOAT
         self._pool = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="embed")
 
     def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
@@ -125,7 +127,7 @@ class EndpointEmbedder:
         encoded = self._tokenizer.encode_batch(list(texts))
         tokens = np.fromiter(map(len, encoded), np.int32, len(encoded))
         refuse_too_long(tokens, self.max_tokens)
-        limit = self._endpoint.max_payload_bytes // (self.fingerprint.dimension * wire.BYTES_OF_A_FLOAT)
+        limit = self._endpoint.max_payload_bytes // (self.fingerprint.dimension * self._bytes_of_a_number)
         batches = plan_batches(tokens, max_tokens=limit, max_texts=self._settings.batch_texts)
         found: dict[int, Vectors] = {}
         try:
@@ -227,6 +229,7 @@ class EndpointEmbedder:
     def _ask_tokens(self, texts: Sequence[str], tokens: Tokens, batch: Batch) -> list[Vectors]:
         operation, payload = wire.token_request(self._endpoint.contract, [texts[index] for index in batch])
         reply = self._retry.call(lambda: self._endpoint.invoke(payload, operation=operation))
+        self._bytes_of_a_number = wire.BYTES_OF_A_HALF if isinstance(reply, np.ndarray) else wire.BYTES_OF_A_FLOAT
         try:
             return wire.read_tokens(reply, tokens[batch].tolist(), self._model)
         except BadReply as error:

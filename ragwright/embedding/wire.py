@@ -24,6 +24,9 @@ Floats = npt.NDArray[np.floating[Any]]
 # A float as JSON writers print float32 values widened to float64, with its comma.
 BYTES_OF_A_FLOAT = 22
 
+# Of token states in an array.
+BYTES_OF_A_HALF = 2
+
 # Where a contract's servers give a vector a token: the operation beside the one they are called for.
 TOKEN_OPERATIONS: Mapping[Contract, str] = {"tei": "embed_all", "hf-feature-extraction": ""}
 
@@ -64,16 +67,20 @@ def token_request(contract: Contract, texts: Sequence[str]) -> tuple[str, dict[s
 def read_tokens(reply: Any, tokens: Sequence[int], model: ModelInfo) -> list[Vectors]:
     """The vectors of each text's tokens, special tokens included, each of length one: float32 [t, dimension] a text.
 
+    Args:
+        reply: Decoded JSON, or an array with a row for each token of all texts.
+        tokens: Of each text, special tokens included, as the model counts.
+        model: Its dimension.
+
     Raises:
         BadReply: Count, dimension or a value is wrong.
     """
-    found: list[Vectors] = []
-    for per_token, count in zip(_list(reply, len(tokens)), tokens, strict=True):
-        vectors = _unpadded(per_token, count)
-        if vectors.shape[1] != model.dimension or not np.isfinite(vectors).all():
-            raise BadReply(f"token vectors are not {model.dimension} finite numbers each", hint="Check the endpoint.")
-        found.append(_normalised(vectors))
-    return found
+    if isinstance(reply, np.ndarray):
+        return np.split(_whole_tokens(_all_tokens(reply, sum(tokens)), model), np.cumsum(tokens)[:-1])
+    return [
+        _whole_tokens(_unpadded(per_token, count), model)
+        for per_token, count in zip(_list(reply, len(tokens)), tokens, strict=True)
+    ]
 
 
 def read(contract: Contract, reply: Any, tokens: Sequence[int], model: ModelInfo) -> Vectors:
@@ -145,6 +152,21 @@ def _pool(per_token: Any, count: int, pooling: str) -> Floats:
     vectors = _unpadded(per_token, count)
     pooled: Floats = vectors[0] if pooling == "cls" else vectors.mean(axis=0, dtype=np.float64)
     return pooled
+
+
+def _whole_tokens(vectors: Floats, model: ModelInfo) -> Vectors:
+    if vectors.shape[1] != model.dimension or not np.isfinite(vectors).all():
+        raise BadReply(f"token vectors are not {model.dimension} finite numbers each", hint="Check the endpoint.")
+    return _normalised(vectors)
+
+
+def _all_tokens(rows: Floats, count: int) -> Floats:
+    if rows.shape[0] != count:
+        raise BadReply(
+            f"{rows.shape[0]} token vectors came back for texts of {count} tokens together",
+            hint="The server counts otherwise: check that the endpoint runs the model that embedding.model names.",
+        )
+    return rows.astype(np.float32)
 
 
 def _unpadded(per_token: Any, count: int) -> Floats:

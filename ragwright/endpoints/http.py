@@ -18,6 +18,7 @@ import orjson
 from pydantic import SecretStr
 
 from ragwright.endpoints import Contract
+from ragwright.endpoints.arrays import ACCEPT, MEDIA_TYPE, read_array
 from ragwright.errors import (
     BadReply,
     ConfigurationError,
@@ -90,9 +91,12 @@ class HttpEndpoint:
         return f"HttpEndpoint({self.name!r}, {self._shown_url!r}, {self.contract!r})"
 
     def invoke(self, payload: Mapping[str, Any], *, operation: str = "") -> Any:
-        """Post one payload and return the decoded reply; an operation is the last part of the path."""
-        url = urljoin(self._url, operation) if operation else self._url
-        with self._posted(url, self._encode(payload)) as (response, parts):
+        """Post one payload and return the decoded reply; an operation is the last part of the path.
+
+        What an operation gives may come as an array where the server can send one.
+        """
+        url, accept = (urljoin(self._url, operation), ACCEPT) if operation else (self._url, "*/*")
+        with self._posted(url, self._encode(payload), accept) as (response, parts):
             body = b"".join(parts)
         return self._decode(response, body)
 
@@ -113,7 +117,7 @@ class HttpEndpoint:
             raise Unavailable(f"the reply broke off: {why}", place=self._place, hint=BROKEN_OFF) from error.__cause__
 
     @contextmanager
-    def _posted(self, url: str, body: bytes) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
+    def _posted(self, url: str, body: bytes, accept: str = "*/*") -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
         """The reply's head and the parts of its body; what goes wrong while they are read is one of our errors."""
         deadline = time.monotonic() + self._timeout
 
@@ -126,7 +130,7 @@ class HttpEndpoint:
 
         try:
             with self._client.stream(
-                "POST", url, content=body, headers={"Content-Type": "application/json"}
+                "POST", url, content=body, headers={"Content-Type": "application/json", "Accept": accept}
             ) as response:
                 yield response, parts(response)
         except httpx.TimeoutException as error:
@@ -178,6 +182,8 @@ class HttpEndpoint:
         status = response.status_code
         if not response.is_success:
             raise self._refusal(status, response.headers, self._reason(body) or response.reason_phrase)
+        if response.headers.get("Content-Type", "").partition(";")[0].strip().lower() == MEDIA_TYPE:
+            return read_array(body, place=self._place)
         try:
             return _loads(body)
         except ValueError as error:  # UnicodeDecodeError included

@@ -24,10 +24,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ragwright.endpoints import Contract
+from ragwright.endpoints.arrays import MEDIA_TYPE, accepts_arrays, write_array
 from ragwright.serving.contracts import Service, StreamHandler, refusal_body
 from ragwright.serving.contracts.events import event
 from ragwright.serving.refusal import Refused
-from ragwright.serving.replies import Emit, Replying
+from ragwright.serving.replies import Emit, Replying, Whole
+from ragwright.serving.runtimes import TokenStates
 
 BODY_SECONDS = 30.0
 RETRY_AFTER = {"Retry-After": "1"}
@@ -109,7 +111,8 @@ class ModelServer:
             try:
                 body = await self._read_body(request)
                 size = len(body)
-                replying = Replying(request, self._workers, partial(self._answer, request.url.path, body))
+                arrays = accepts_arrays(request.headers.get("accept", ""))
+                replying = Replying(request, self._workers, partial(self._answer, request.url.path, body, arrays))
                 response = await replying.response()
             except Refused as refused:
                 response = self._refuse(refused)
@@ -169,22 +172,22 @@ class ModelServer:
             raise Refused(408, f"the request did not arrive within {BODY_SECONDS:g} s") from error
         return bytes(body)
 
-    def _answer(self, path: str, body: bytes, gone: threading.Event, emit: Emit) -> bytes:
-        """The reply, empty if it was given in pieces instead.
+    def _answer(self, path: str, body: bytes, arrays: bool, gone: threading.Event, emit: Emit) -> Whole:
+        """The reply, empty if it was given in pieces instead; as an array if the caller takes `arrays` and it is one.
 
         Runs in a worker thread, so that neither parsing nor writing a large payload holds up `/ping`.
         """
         service = self._service
         if gone.is_set() or service is None:
-            return b""
+            return Whole()
         payload = _parse(body)
         operation = service.operations.get(path.removeprefix("/"))
         try:
             if operation is None and service.stream is not None and service.streams(payload):
                 self._stream(service.stream, payload, gone, emit)
-                return b""
+                return Whole()
             handle = operation or service.handle
-            return orjson.dumps(handle(payload, gone.is_set), option=orjson.OPT_SERIALIZE_NUMPY)
+            return _whole(handle(payload, gone.is_set), arrays=arrays)
         except Refused:
             raise
         except MemoryError as error:
@@ -238,6 +241,14 @@ def _parse(body: bytes) -> Mapping[str, Any]:
     if not isinstance(payload, dict):
         raise Refused(400, "the body must be a JSON object")
     return payload
+
+
+def _whole(content: Any, *, arrays: bool) -> Whole:
+    if isinstance(content, TokenStates):
+        if arrays:
+            return Whole(write_array(content.rows), MEDIA_TYPE)
+        content = content.rounded()
+    return Whole(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _json(content: Any, status: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
@@ -13,7 +14,16 @@ from starlette.responses import Response, StreamingResponse
 Emit = Callable[[bytes], None]
 """Takes the next piece of a reply."""
 
-Work = Callable[[threading.Event, Emit], bytes]
+
+@dataclass(frozen=True)
+class Whole:
+    """A reply that is sent at once."""
+
+    body: bytes = b""
+    media_type: str = "application/json"
+
+
+Work = Callable[[threading.Event, Emit], Whole]
 """Gives the whole reply, or pieces of it and then nothing; ends early once the event says that the caller has gone."""
 
 
@@ -56,13 +66,13 @@ class Replying:
         gone, reply = self._gone.is_set(), await self._work
         if gone:
             raise ClientDisconnect
-        return Response(reply, media_type="application/json")
+        return Response(reply.body, media_type=reply.media_type)
 
     def when_done(self, tell: Callable[[int], None]) -> None:
         """Have the number of bytes written told once the worker is done."""
         self._work.add_done_callback(lambda _: tell(self._written))
 
-    def _ended(self, work: asyncio.Future[bytes]) -> None:
+    def _ended(self, work: asyncio.Future[Whole]) -> None:
         self._pieces.put_nowait(None)
         self._watch.cancel()
 

@@ -13,6 +13,7 @@ from emulators.model_server import ModelServer, Raw, serve
 
 from ragwright.embedding import EndpointEmbedder
 from ragwright.endpoints import Contract
+from ragwright.endpoints.arrays import write_array
 from ragwright.endpoints.http import HttpEndpoint
 from ragwright.errors import BadReply, RagwrightError, RequestRejected, Unavailable
 from ragwright.model_settings import EmbeddingSettings
@@ -28,6 +29,15 @@ def tokens_of(payload: dict[str, Any]) -> list[list[list[float]]]:
     """The nth token points along axis n."""
     counts = [len(encoded) for encoded in TOKENIZER.encode_batch(payload["inputs"])]
     return [(2 * np.eye(DIMENSION)[[n % DIMENSION for n in range(count)]]).tolist() for count in counts]
+
+
+def array_of(payload: dict[str, Any]) -> np.ndarray:
+    """The same as rows of halves, text after text."""
+    return np.concatenate([np.array(tokens, np.float16) for tokens in tokens_of(payload)])
+
+
+def as_array(payload: dict[str, Any]) -> Raw:
+    return Raw(write_array(array_of(payload)), headers={"Content-Type": "application/x-npy"})
 
 
 @pytest.fixture
@@ -53,6 +63,57 @@ def test_each_token_gets_its_own_vector_of_length_one(
         assert tokens.vectors.argmax(axis=1).tolist() == [n % DIMENSION for n in range(len(tokens.spans))]
         assert np.linalg.norm(tokens.vectors, axis=1) == pytest.approx(1)
         assert "".join(text[start:end] for start, end in tokens.spans) == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_texts": 1}])
+def test_an_array_says_the_same_as_json(server: ModelServer, options: dict[str, int]) -> None:
+    with embedder(server, **options) as model:
+        from_json = model.token_vectors(TEXTS)
+        server.reply = as_array
+        from_array = model.token_vectors(TEXTS)
+    assert from_json is not None
+    assert from_array is not None
+    for one, other in zip(from_json, from_array, strict=True):
+        assert (one.vectors.dtype, other.vectors.dtype) == (np.float32, np.float32)
+        assert np.array_equal(one.vectors, other.vectors)
+        assert np.array_equal(one.spans, other.spans)
+
+
+def test_requests_grow_once_the_server_has_shown_that_it_sends_arrays(server: ModelServer) -> None:
+    texts = ["one two three four five six seven eight"] * 30
+    endpoint = HttpEndpoint("minilm", server.url, "tei", timeout=10, max_payload_bytes=10 * 8 * DIMENSION * 22)
+
+    def texts_a_request(model: EndpointEmbedder) -> list[int]:
+        server.asked.clear()
+        assert model.token_vectors(texts) is not None
+        return [len(payload["inputs"]) for payload in server.asked]
+
+    with EndpointEmbedder(endpoint, MODEL, TOKENIZER, EmbeddingSettings()) as model:
+        assert texts_a_request(model) == [10, 10, 10]
+        server.reply = as_array
+        assert texts_a_request(model) == [10, 10, 10]
+        assert texts_a_request(model) == [30]
+        server.reply = tokens_of
+        assert texts_a_request(model) == [30]
+        assert texts_a_request(model) == [10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda rows: rows[:-1],
+        lambda rows: np.concatenate([rows, rows[:1]]),
+        lambda rows: rows[:, :-1],
+        lambda rows: np.where(rows, np.float16("inf"), rows),
+        lambda rows: rows * np.float16(0),
+    ],
+    ids=["a token too few", "a token too many", "a dimension too few", "not finite", "no length"],
+)
+def test_an_array_that_breaks_the_contract_is_refused(server: ModelServer, spoil: Any) -> None:
+    headers = {"Content-Type": "application/x-npy"}
+    server.reply = lambda payload: Raw(write_array(spoil(array_of(payload))), headers=headers)
+    with embedder(server) as model, pytest.raises(BadReply, match="endpoint minilm"):
+        model.token_vectors(TEXTS)
 
 
 @pytest.mark.parametrize("status", [404, 405])

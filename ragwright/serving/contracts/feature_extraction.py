@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ragwright.serving.contracts.fields import read, read_texts
 from ragwright.serving.refusal import Refused
-from ragwright.serving.runtimes import Cancelled, Encoder, TokenizedText, Vectors
+from ragwright.serving.runtimes import Cancelled, Encoder, TokenizedText, TokenStates, Vectors
 
 if TYPE_CHECKING:
     from ragwright.serving.contracts import Handler
@@ -40,15 +41,14 @@ def tei(encoder: Encoder) -> Handler:
 
 
 def tei_tokens(encoder: Encoder) -> Handler:
-    """`POST /embed_all` of Text Embeddings Inference: a vector a token, special tokens included, padding not."""
+    """`POST /embed_all` of Text Embeddings Inference: a vector a token, special tokens included, padding not.
+
+    Callers that say they take arrays get one, float16 [tokens of all texts, dimension]; the original has none.
+    """
 
     def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> Any:
         tokenized = _read_tei(encoder, payload)
-        if cancelled():
-            return []
-        vectors = encoder.token_vectors(tokenized)
-        # Numbers for comparing words, by the hundred thousand: four digits do.
-        return [np.round(vectors[row, : len(text.ids)], 4) for row, text in enumerate(tokenized)]
+        return [] if cancelled() else encoder.token_states(tokenized)
 
     return handle
 
@@ -73,7 +73,8 @@ def hugging_face(encoder: Encoder) -> Handler:
     """The Hugging Face inference toolkit's feature-extraction: a vector a token, padding included.
 
     Texts of one request are padded to its longest, and the reply does not say where the padding begins: who pools it
-    has to count tokens.
+    has to count tokens. The original fills the padding with what the model makes of it; here it repeats the last token,
+    which spoils a mean as well, so that whoever forgets to count notices it here.
     """
 
     def handle(payload: Mapping[str, Any], cancelled: Cancelled) -> Any:
@@ -82,7 +83,7 @@ def hugging_face(encoder: Encoder) -> Handler:
             raise Refused(413, f"batch size {len(texts)} > maximum allowed batch size {HUGGING_FACE_BATCH}")
         tokenized = encoder.tokenize(texts, truncate=False)
         _check_length(encoder, tokenized, status=400)
-        return [] if cancelled() else _numbers(encoder.token_vectors(tokenized))
+        return [] if cancelled() else _numbers(_padded(encoder.token_states(tokenized)))
 
     return handle
 
@@ -125,6 +126,16 @@ def _check_length(encoder: Encoder, texts: list[TokenizedText], *, status: int) 
             )
 
 
+def _padded(states: TokenStates) -> npt.NDArray[np.float16]:
+    """float16 [n, longest, d]."""
+    padded = np.zeros((len(states.lengths), max(states.lengths), states.rows.shape[1]), np.float16)
+    for place, rows in zip(padded, states.by_text(), strict=True):
+        place[: len(rows)] = rows
+        if len(rows):
+            place[len(rows) :] = rows[-1]
+    return padded
+
+
 def _normalised(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
@@ -132,5 +143,5 @@ def _normalised(vectors: Vectors) -> Vectors:
     return normalised
 
 
-def _numbers(vectors: Vectors) -> Any:
+def _numbers(vectors: npt.NDArray[np.floating[Any]]) -> Any:
     return np.round(vectors.astype(np.float64), _DECIMALS).tolist()

@@ -36,6 +36,27 @@ class TokenizedText:
     tokens: int
 
 
+@dataclass(frozen=True)
+class TokenStates:
+    """What a model makes of each token of some texts, special tokens included.
+
+    Attributes:
+        rows: float16 [tokens of all texts, dimension], text after text.
+        lengths: Tokens of each text; at least one.
+    """
+
+    rows: npt.NDArray[np.float16]
+    lengths: Sequence[int]
+
+    def by_text(self) -> list[npt.NDArray[np.float16]]:
+        """float16 [t, dimension] for each text; parts of `rows`."""
+        return np.split(self.rows, np.cumsum(self.lengths)[:-1])
+
+    def rounded(self) -> list[npt.NDArray[np.float32]]:
+        """float32 [t, dimension] for each text, for JSON: four digits after the point are as good as float16."""
+        return [rows.astype(np.float32).round(4) for rows in self.by_text()]
+
+
 class Encoder(Protocol):
     """Feature extraction; safe to call from several threads. A text's vector does not depend on the other texts.
 
@@ -59,8 +80,8 @@ class Encoder(Protocol):
     def sentence_vectors(self, texts: Sequence[TokenizedText]) -> Vectors:
         """float32 [n, dimension], pooled, not normalised."""
 
-    def token_vectors(self, texts: Sequence[TokenizedText]) -> Vectors:
-        """float32 [n, longest, dimension]; positions after a text's end hold what the model makes of padding."""
+    def token_states(self, texts: Sequence[TokenizedText]) -> TokenStates:
+        """What each token means in its text; padding has no part in it."""
 
     def close(self) -> None:
         """Free what it holds."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ragwright.hashing import hash_embed
 from ragwright.models import ModelInfo
-from ragwright.serving.runtimes import TokenizedText, Vectors
+from ragwright.serving.runtimes import TokenizedText, TokenStates, Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -38,12 +40,11 @@ class HashingEncoder:
         """The hashed features of each text."""
         return hash_embed([text.text for text in texts], self.dimension)
 
-    def token_vectors(self, texts: Sequence[TokenizedText]) -> Vectors:
-        """The hashed features of each word; padding is the empty text's vector."""
+    def token_states(self, texts: Sequence[TokenizedText]) -> TokenStates:
+        """The hashed features of each word."""
         words = [self._words(text.text) for text in texts]
-        longest = max(map(len, words))
-        padded = [word for row in words for word in row + [""] * (longest - len(row))]
-        return hash_embed(padded, self.dimension).reshape(len(texts), longest, self.dimension)
+        rows = hash_embed([word for found in words for word in found], self.dimension)
+        return TokenStates(rows.astype(np.float16), [len(found) for found in words])
 
     def _words(self, text: str) -> list[str]:
         return [text[start:end] for start, end in self._tokenizer.encode(text).offsets]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ragwright.errors import ModelError
 from ragwright.models import ModelInfo
-from ragwright.serving.runtimes import TokenizedText, Vectors
+from ragwright.serving.runtimes import TokenizedText, TokenStates, Vectors
 from ragwright.serving.runtimes.options import EncoderOptions
 
 if TYPE_CHECKING:
@@ -66,29 +66,29 @@ class OpenVinoEncoder:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
 
         def run(batch: list[int]) -> None:
-            hidden, mask = self._infer([texts[i].ids for i in batch], length=0)
+            hidden, mask = self._infer([texts[i].ids for i in batch])
             vectors[batch] = hidden[:, 0] if self._pooling == "cls" else _mean(hidden, mask)
 
         list(self._workers.map(run, batches([len(text.ids) for text in texts], self._batch_tokens)))
         return vectors
 
-    def token_vectors(self, texts: Sequence[TokenizedText]) -> Vectors:
-        """The last hidden state, padded to the longest text of the request."""
-        longest = max(len(text.ids) for text in texts)
-        states = np.empty((len(texts), longest, self.dimension), dtype=np.float32)
+    def token_states(self, texts: Sequence[TokenizedText]) -> TokenStates:
+        """The last hidden state of each token."""
+        lengths = [len(text.ids) for text in texts]
+        found = TokenStates(np.empty((sum(lengths), self.dimension), np.float16), lengths)
+        rows = found.by_text()
 
         def run(batch: list[int]) -> None:
-            states[batch] = self._infer([texts[i].ids for i in batch], length=longest)[0][:, :longest]
+            hidden, _ = self._infer([texts[i].ids for i in batch])
+            for i, states in zip(batch, hidden, strict=True):
+                rows[i][:] = states[: lengths[i]]
 
-        list(self._workers.map(run, batches([longest] * len(texts), self._batch_tokens)))
-        return states
+        list(self._workers.map(run, batches(lengths, self._batch_tokens)))
+        return found
 
-    def _infer(self, ids: Sequence[Sequence[int]], *, length: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Last hidden state float32 [n, t, d], good until this thread's next call, and attention mask int64 [n, t].
-
-        t is at least `length`.
-        """
-        shape = (len(ids), _padded(max(length, *map(len, ids))))
+    def _infer(self, ids: Sequence[Sequence[int]]) -> tuple[Vectors, npt.NDArray[np.int64]]:
+        """Last hidden state float32 [n, t, d], good until this thread's next call, and attention mask int64 [n, t]."""
+        shape = (len(ids), _padded(max(map(len, ids))))
         tokens, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         for row, text in enumerate(ids):
             tokens[row, : len(text)] = text

@@ -13,11 +13,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import tblib.pickling_support
 from pydantic import SecretStr
 
 from ragwright.endpoints import Endpoint
+from ragwright.endpoints.arrays import write_array
 from ragwright.endpoints.http import HttpEndpoint
 from ragwright.errors import (
     BadReply,
@@ -102,6 +104,26 @@ def test_a_payload_goes_out_as_json_with_the_token_and_the_reply_comes_back_deco
     assert headers["Authorization"] == f"Bearer {TOKEN}"
     assert headers["Content-Type"] == "application/json"
     assert json.loads(body) == {"inputs": ["naïve 🙂", "b"]}
+
+
+def test_an_operation_is_asked_for_an_array_and_takes_json_too(server: Server, endpoint: HttpEndpoint) -> None:
+    rows = np.arange(6, dtype=np.float16).reshape(2, 3)
+    server.says(200, write_array(rows), Content_Type="application/x-npy; version=1")
+    assert np.array_equal(endpoint.invoke({}, operation="embed_all"), rows)
+    server.says(200, b"[[1.5]]")
+    assert endpoint.invoke({}, operation="embed_all") == [[1.5]]
+    assert endpoint.invoke({}) == [[1.5]]
+    assert [(path, headers["Accept"]) for path, headers, _ in server.requests] == [
+        ("/embed_all", "application/x-npy, application/json;q=0.9"),
+        ("/embed_all", "application/x-npy, application/json;q=0.9"),
+        ("/invocations", "*/*"),
+    ]
+
+
+def test_half_an_array_is_refused_with_its_place(server: Server, endpoint: HttpEndpoint) -> None:
+    server.says(200, write_array(np.ones((2, 3), np.float16))[:-1], Content_Type="application/x-npy")
+    with pytest.raises(BadReply, match=r"endpoint minilm .*promises 2 x 3 numbers, 12 bytes; there are 11"):
+        endpoint.invoke({}, operation="embed_all")
 
 
 def test_without_a_token_none_is_sent(server: Server) -> None:

@@ -98,8 +98,18 @@ def test_tei_refuses_more_texts_than_a_batch() -> None:
 def test_the_hugging_face_reply_has_a_vector_a_token_padded_to_the_longest() -> None:
     states = np.array(ask("hf-feature-extraction", {"inputs": TEXTS}))
     assert states.shape == (3, 5, 16)
-    np.testing.assert_allclose(states[0, 1], hash_embed(["two"], 16)[0], atol=1e-7)
+    np.testing.assert_allclose(states[0, 1], hash_embed(["two"], 16)[0], atol=1e-3)
+    assert np.array_equal(states[1], np.tile(states[1, 0], (5, 1)))  # padding is not nothing
     assert np.array(ask("hf-feature-extraction", {"inputs": "one two"})).shape == (1, 2, 16)
+
+
+def test_tei_gives_the_states_of_all_tokens_text_after_text() -> None:
+    service = open_service("tei", get_model("hashing-16"), cache=Path("unused"))
+    states = service.operations["embed_all"]({"inputs": TEXTS}, lambda: False)
+    assert (states.rows.dtype, list(states.lengths)) == (np.float16, [2, 1, 5])
+    words = ["one", "two", "three", "four", ",", "five", "six", "!"]
+    np.testing.assert_allclose(states.rows, hash_embed(words, 16), atol=1e-3)
+    assert [rows.shape for rows in states.rounded()] == [(2, 16), (1, 16), (5, 16)]
 
 
 def test_openai_embeddings_come_as_numbers_or_bytes_with_their_usage() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragwright.model_settings import EncoderSettings
-from ragwright.serving.runtimes import TokenizedText, Vectors
+from ragwright.serving.runtimes import TokenizedText, TokenStates, Vectors
 from ragwright.serving.runtimes.calibration import MARGIN, Calibration, calibrate
 from ragwright.serving.runtimes.options import EncoderOptions, Offered, Processor, offer
 
@@ -49,7 +49,7 @@ class Timed:
         self.clock.runs.append(self.options)
         return np.zeros((len(texts), 1), dtype=np.float32)
 
-    def token_vectors(self, texts: Sequence[TokenizedText]) -> Vectors:
+    def token_states(self, texts: Sequence[TokenizedText]) -> TokenStates:
         raise AssertionError("nobody asked for these")
 
     def close(self) -> None: ...

@@ -62,11 +62,11 @@ def test_a_vector_does_not_depend_on_its_neighbours(encoder: Encoder) -> None:
         np.testing.assert_allclose(together, other, atol=2e-3)
 
 
-def test_pooled_token_vectors_without_their_padding_are_the_sentence_vectors(encoder: Encoder) -> None:
+def test_pooled_token_states_are_the_sentence_vectors(encoder: Encoder) -> None:
     tokenized = encoder.tokenize(TEXTS, truncate=False)
-    states = encoder.token_vectors(tokenized)
-    assert states.shape == (len(TEXTS), max(text.tokens for text in tokenized), 384)
-    pooled = np.stack([state[: text.tokens].mean(axis=0) for state, text in zip(states, tokenized, strict=True)])
+    states = encoder.token_states(tokenized)
+    assert states.rows.shape == (sum(text.tokens for text in tokenized), 384)
+    pooled = np.stack([rows.mean(axis=0, dtype=np.float32) for rows in states.by_text()])
     pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
     assert np.sum(pooled * embed(encoder, TEXTS), axis=1).min() > 0.9999
 
