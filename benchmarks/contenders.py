@@ -143,7 +143,7 @@ class Contender:
         label = f"{self.name}: {Path(source).parent.name}/{Path(source).stem}"
         found = run(python, self.script, *given, label=label, limit=None if self.ours else setup.peer_limit)
         embedded = found.get("report", found).get("embedded")
-        kept = {name: found[name] for name in ("seconds", "cpu_seconds", "peak_mb")}
+        kept = {name: found[name] for name in ("seconds", "cpu_seconds", "peak_mb", "stages") if name in found}
         setup.passes.append({"what": label, **kept, "embedded": embedded})
         return found
 
@@ -208,6 +208,11 @@ Turns = dict[Contender, list[Pass | str]]
 def seconds(passes: Sequence[Pass]) -> tuple[float, ...]:
     """Of the work alone: packages are imported before the clock starts."""
     return tuple(round(one["seconds"], 3) for one in passes)
+
+
+def stage(passes: Sequence[Pass], name: str) -> tuple[float, ...]:
+    """Seconds of one stage of ragwright's, in all its calls."""
+    return tuple(one["stages"][name] for one in passes)
 
 
 def complete(passes: Sequence[Pass | str]) -> list[Pass]:

@@ -33,23 +33,12 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "peers"))
 
 from processes import unwind_on_sigterm  # noqa: E402
-from ragwright_reindex import ConstantTimeEmbedder, settings_of  # noqa: E402
+from ragwright_reindex import STAGES, ConstantTimeEmbedder, settings_of  # noqa: E402
 
 from ragwright.embedding import EndpointEmbedder  # noqa: E402
 from ragwright.index import reindex as stages  # noqa: E402
 from ragwright.index.attempt import ReindexRequest  # noqa: E402
 
-STAGES = (
-    "begin",
-    "stage_source",
-    "chunk_partition",
-    "make_plan",
-    "write_partition",
-    "retire",
-    "verify_candidate",
-    "calibrate_candidate",
-    "finish",
-)
 IMPORTS = ("great_expectations", "lancedb")
 _MIB = 2**20
 _LOOK_SECONDS = 0.005

@@ -27,6 +27,7 @@ from contenders import (
     complete,
     embedding_endpoint,
     seconds,
+    stage,
 )
 from processes import Failed
 from sources import Sources
@@ -81,16 +82,22 @@ def first_with_encoder(setup: Setup) -> list[Comparison]:
         ours(setup.sources(min(setup.encoder_rows, WARM_ROWS)))  # the server meets shapes of text without a clock
         passes = by_turns(setup, {RAGWRIGHT: ours, BARE_ENCODER: bare, **peers}, most=ENCODER_REPEATS)
     what = f"first index, {setup.encoder_rows:,} rows, all-MiniLM-L6-v2 on this processor"
-    share = Comparison(
-        f"{what}: sections embedded",
-        "a second",
-        tuple(one["report"]["embedded"] / one["seconds"] for one in complete(passes[RAGWRIGHT])),
-        BARE_ENCODER.name,
-        tuple(one["embedded"] / one["seconds"] for one in complete(passes[BARE_ENCODER])),
-        direction="share",
-        target=OF_BARE_ENCODER,
-    )
-    return [share, *compared(what, passes, FIRST)]
+    mine, alone = complete(passes[RAGWRIGHT]), complete(passes[BARE_ENCODER])
+    share = partial(Comparison, direction="share")
+    return [
+        share(
+            f"{what}: sections embedded",
+            "a second",
+            tuple(one["report"]["embedded"] / one["seconds"] for one in mine),
+            BARE_ENCODER.name,
+            tuple(one["embedded"] / one["seconds"] for one in alone),
+            target=OF_BARE_ENCODER,
+        ),
+        # Where the rest goes: what the encoder does for questions, which nobody else has, and what is lost beside it.
+        share(f"{what}: embedding and writing", "s", stage(mine, "write_partition"), BARE_ENCODER.name, seconds(alone)),
+        share(f"{what}: the answerability model", "s", stage(mine, "calibrate_candidate"), "all of it", seconds(mine)),
+        *compared(what, passes, FIRST),
+    ]
 
 
 def unchanged(setup: Setup) -> list[Comparison]:

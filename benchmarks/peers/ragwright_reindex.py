@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ from ragwright.documents import Fingerprint
 from ragwright.index import reindex as stages
 from ragwright.index.attempt import ReindexRequest
 from ragwright.settings import Settings
+
+STAGES = (
+    "begin",
+    "stage_source",
+    "chunk_partition",
+    "make_plan",
+    "write_partition",
+    "retire",
+    "verify_candidate",
+    "calibrate_candidate",
+    "finish",
+)
+"""Of a re-index, by the names under which it calls them; some are called once a partition."""
 
 
 class ConstantTimeEmbedder:
@@ -55,6 +69,25 @@ def settings_of(state: Path, embedder: str, cache: Path | None = None) -> Settin
     )
 
 
+def stage_seconds() -> dict[str, float]:
+    """Seconds of each stage of the re-indexes of this process from now on; filled as they run."""
+    taken = dict.fromkeys(STAGES, 0.0)
+
+    def timed(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        def followed(*args: Any, **given: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return work(*args, **given)
+            finally:
+                taken[name] = round(taken[name] + time.perf_counter() - started, 3)
+
+        return followed
+
+    for name in STAGES:
+        setattr(stages, name, timed(name, getattr(stages, name)))
+    return taken
+
+
 def main() -> None:
     """Measure one re-index; the packages that it would import on its way are there before."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -70,7 +103,8 @@ def main() -> None:
         importlib.import_module(name)
     settings = settings_of(args.state, args.embedder, args.cache)
     request = ReindexRequest(source=args.source)
-    measure(lambda: {"report": stages.reindex(settings, request).to_json()})
+    taken = stage_seconds()
+    measure(lambda: {"report": stages.reindex(settings, request).to_json(), "stages": taken})
 
 
 if __name__ == "__main__":

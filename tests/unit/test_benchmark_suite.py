@@ -271,6 +271,13 @@ def test_every_benchmark_can_be_run_and_is_explained(named):
         assert f"| `{name}` |" in page
 
 
+def test_what_is_timed_of_a_reindex_are_stages_that_it_has(named, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "peers"))
+    reindexing = named("ragwright_reindex")
+    for name in reindexing.STAGES:
+        assert callable(getattr(reindexing.stages, name))
+
+
 @pytest.mark.long
 def test_the_suite_runs_to_its_end_where_no_peer_can(named, tmp_path):
     (tmp_path / "peers").write_text("not a folder")
