@@ -58,6 +58,13 @@ class EncoderSettings(Section):
     precision: Precision | None = Field(None, description="What it computes in.")
     streams: int | None = Field(None, ge=1, le=256, description="Batches computed at the same time.")
     batch_tokens: int | None = Field(None, ge=32, le=65_536, description="Tokens of one batch, padding included.")
+    remember_mb: int = Field(
+        1_024,
+        ge=0,
+        le=1_048_576,
+        description="Disk for what was computed of each token of the texts embedded last, in MiB: to compare words "
+        "then costs no second look. 0: none.",
+    )
     min_cosine: Share = Field(
         0.999,
         description="Least cosine to the fp32 original's vectors on a fixed sample; a model that stays below is not "
