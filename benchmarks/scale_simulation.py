@@ -29,11 +29,14 @@ from ragwright.endpoints.instances import PriceTable, load_prices
 
 TEXTS_PER_VCPU = 68.0
 """Texts a second and vCPU, of 81 tokens on average, through an endpoint of this project's own server: the best of seven
-repetitions of benchmarks/embedding_throughput.py on two cores (137 texts/s; the bare encoder 139)."""
+repetitions of benchmarks/embedding_throughput.py on two cores (137 texts/s; the bare encoder 139), before the server
+chose precision and streams by itself. It reaches 266 there since (results/overhead.json), by units for matrices of bf16
+that the CPU instances below do not have."""
 
-ROWS_PER_WORKER = 200_000 / 187
-"""Rows a second that two cores bring into an index with an embedder that takes no time: the first index of 200,000
-MedQuAD rows in benchmarks/peak_memory.py. Those rows are longer than the FAQ's, so it errs on the slow side."""
+ROWS_PER_WORKER = 1_000_000 / 837
+"""Rows a second that two cores bring into an index with an embedder that takes no time: the first index of a million
+rows in results/memory.json. Those rows are longer than the FAQ's, and LanceDB makes its index over the vectors, which
+an import leaves to Pinecone: so it errs on the slow side."""
 
 GPU_FACTOR = 14_200 / 750
 """Sentences a second of all-MiniLM-L6-v2 on a V100 over those on a CPU, in the table of sbert.net's pretrained models.
@@ -52,7 +55,7 @@ COLLECTED_BYTES_PER_SECOND = 100e6
 """JSON that a worker reads back, matches with its texts and writes as Parquet; assumed, orjson alone is faster."""
 
 INDEX_ROWS = 1_000_000
-"""Rows of one index: a run reads its manifest whole."""
+"""Rows of one index: a change holds its manifest in memory while it is planned."""
 
 PORTIONS = 32
 """Parts of an index that are embedded side by side: `tasks.portions.AT_MOST`."""

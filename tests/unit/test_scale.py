@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import statistics
 import sys
@@ -35,8 +36,9 @@ def test_the_page_shows_the_arithmetic_and_what_is_simulated(load: scale.Load) -
     bound, played = scale.arithmetic(load), scale.median([scale.simulate(load, seed) for seed in range(5)])
     assert scale.row(load, bound, simulated=played) in PAGE.splitlines()
     crowded = load.workers == load.indexes  # the slowest of a hundred is waited for
-    assert played.hours == pytest.approx(bound.hours, rel=0.4 if crowded and load.transform else 0.1)
-    assert played.usd == pytest.approx(bound.usd, rel=0.4 if crowded and load.transform else 0.1)
+    above = 0.4 if crowded and load.transform else 0.12
+    assert played.hours == pytest.approx(bound.hours, rel=above)
+    assert played.usd == pytest.approx(bound.usd, rel=above)
 
 
 @pytest.mark.parametrize("failing", [0.0, 0.2, 0.5])
@@ -59,7 +61,7 @@ def test_failing_imports_cost_what_the_arithmetic_says() -> None:
 
 def test_a_load_waits_for_what_there_is_least_of() -> None:
     load = scale.Load(rows=20_000_000)
-    for workers, instances, scarce in ((1, 8, "workers"), (20, 1, "instances")):
+    for workers, instances, scarce in ((1, 16, "workers"), (20, 1, "instances")):
         one = replace(load, workers=workers, instances=instances)
         assert scale.arithmetic(one).waits_for == scarce
         before = scale.simulate(one, seed=2).hours
@@ -80,6 +82,13 @@ def test_the_same_seed_plays_the_same_load() -> None:
     load = scale.Load(rows=2_000_000)
     assert scale.simulate(load, seed=5) == scale.simulate(load, seed=5)
     assert scale.simulate(load, seed=5) != scale.simulate(load, seed=6)
+
+
+def test_what_a_worker_does_is_what_was_measured_last() -> None:
+    passes = json.loads((ROOT / "benchmarks" / "results" / "memory.json").read_text(encoding="utf-8"))["passes"]
+    (first,) = (one for one in passes if one["what"].endswith("-1000000") and one["embedded"])
+    measured = 1_000_000 / first["seconds"]
+    assert measured == pytest.approx(scale.ROWS_PER_WORKER, rel=0.25), "update it, and docs/scale.md"
 
 
 def test_the_page_names_the_figures_that_it_is_worked_out_from() -> None:
