@@ -7,6 +7,8 @@ time of n * n; an append takes the same time however large the table is.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -30,6 +32,9 @@ class KnownIds:
     def __init__(self) -> None:
         self._version: int | None = None
         self._runs: list[npt.NDArray[np.int64]] = []  # each sorted
+        # How far the table has been read: so many rows, and the address of the last of them.
+        self._rows = 0
+        self._last: int | None = None
 
     @classmethod
     def of(cls, incarnation: bytes) -> KnownIds:
@@ -43,9 +48,9 @@ class KnownIds:
     def lacks(self, table: Any, ids: pa.ChunkedArray) -> bool:
         """Whether the table, at its latest version, certainly has none of these ids."""
         if self._version != table.version:
-            self.forget()
-            for batch in table.search().select(["record_id"]).to_batches(batch_size=_READ_ROWS):
-                self._runs.append(_hashes(batch["record_id"]))
+            if not self._read_on(table):
+                self.forget()
+                self._read_on(table)
             self._join()
             self._version = table.version
         new = _hashes(ids)
@@ -60,14 +65,33 @@ class KnownIds:
 
     def forget(self) -> None:
         """Read the table again before the next write: nobody knows what the last one did."""
-        self._version, self._runs = None, []
+        self._version, self._runs, self._rows, self._last = None, [], 0, None
+
+    def _read_on(self, table: Any) -> bool:
+        """Read what was written since, by others and by this process; False if a row before that has gone or moved.
+
+        Rows are read in the order in which they were written. So where the last one that was read before has as many
+        before it as it had, at the address that it had, all of them are where they were, and what is new comes after.
+        """
+        ids = table.search().select(["record_id"]).with_row_id(True).offset(max(self._rows - 1, 0))
+        batches: Iterator[pa.RecordBatch] = (batch for batch in ids.to_batches(batch_size=_READ_ROWS) if len(batch))
+        if self._last is not None:
+            first = next(batches, None)
+            if first is None or first["_rowid"][0].as_py() != self._last:
+                return False
+            batches = chain([first.slice(1)], batches)
+        for batch in batches:
+            self._runs.append(_hashes(batch["record_id"]))
+            self._rows += len(batch)
+            self._last = batch["_rowid"][-1].as_py() if len(batch) else self._last
+        return True
 
     def _join(self) -> None:
         # The largest run is joined only once the others have grown to a good part of it, so that it is rarely copied.
         largest, *others = sorted(self._runs, key=len, reverse=True) or [np.zeros(0, np.int64)]
-        small = np.sort(np.concatenate(others)) if others else np.zeros(0, np.int64)
+        small = np.unique(np.concatenate(others)) if others else np.zeros(0, np.int64)
         if len(small) * 8 > len(largest):
-            self._runs = [np.sort(np.concatenate([largest, small]))]
+            self._runs = [np.unique(np.concatenate([largest, small]))]  # own writes are read once more
         else:
             self._runs = [largest, small]
 

@@ -3,8 +3,12 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ragwright.documents import FOREVER, records_schema
+from ragwright.stores import known_ids
+from ragwright.stores.known_ids import KnownIds
 from ragwright.stores.lancedb import LanceDBStore
 
 
@@ -89,3 +93,51 @@ def test_a_write_whose_end_nobody_saw_is_looked_up(stores, monkeypatch):
     monkeypatch.undo()
     one.upsert("space", records(range(3, 6), text="again"))
     assert shown(one)[1] == 6
+
+
+def test_what_another_process_wrote_is_read_alone(stores, monkeypatch):
+    one, _ = stores
+    read = []
+    hashed = known_ids._hashes
+    monkeypatch.setattr(known_ids, "_hashes", lambda ids: read.append(len(ids)) or hashed(ids))
+    processes = KnownIds(), KnownIds()
+    for turn in range(20):
+        table, batch = one._latest("space"), records(range(10 * turn, 10 * turn + 10))
+        known = processes[turn % 2]
+        assert known.lacks(table, batch["record_id"])
+        table.add(batch)
+        known.took(table, batch["record_id"])
+        assert not known.lacks(table, records([10 * turn])["record_id"])
+    assert sum(read) < 20 * 50  # of its own batch and the other's, not of the whole table
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1), st.sampled_from(["upsert", "delete", "compact"]), st.integers(0, 20)),
+        max_size=12,
+    )
+)
+def test_no_record_that_is_there_is_taken_for_new_whatever_two_processes_do(tmp_path_factory, steps):
+    with LanceDBStore(tmp_path_factory.mktemp("store")) as store:
+        store.ensure_space("space", 4)
+        processes = KnownIds(), KnownIds()
+        there = set()
+        for process, step, first in steps:
+            numbers = range(first, first + 5)
+            if step == "upsert":
+                table, batch = store._latest("space"), records(numbers)
+                if processes[process].lacks(table, batch["record_id"]):
+                    assert there.isdisjoint(numbers)
+                    table.add(batch)
+                else:
+                    table.merge_insert("record_id").when_matched_update_all().when_not_matched_insert_all().execute(
+                        batch
+                    )
+                processes[process].took(table, batch["record_id"])
+                there |= set(numbers)
+            elif step == "delete":
+                store.delete("space", records(numbers)["record_id"].to_pylist())
+                there -= set(numbers)
+            else:
+                store.optimise("space")
+        assert sum(len(batch) for batch in store.scan("space", columns=["row"])) == len(there)
