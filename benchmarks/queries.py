@@ -15,7 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def main() -> None:
     targets = clustered(args.queries or (FEWER if args.records > LARGE else QUERIES), seed=-1)
     with tempfile.TemporaryDirectory() as folder, LanceDBStore(Path(folder) / "store") as store:
         store.ensure_space("s", DIMENSION)
-        names, vectors = fill(store, args.records)
+        names, vectors = fill(store, in_clusters(args.records))
         store.optimise("s")
         result: dict[str, Any] = {"records": args.records, "visible": len(names)}
         result["index_s"] = round(seconds(lambda: store.index("s")), 3)
@@ -88,13 +88,14 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def fill(store: Any, count: int) -> tuple[list[str], Any]:
-    """Write so many records; returns the ids and vectors, float32 [visible, DIMENSION], of those that a reader sees."""
+def fill(store: Any, batches: Iterable[Any]) -> tuple[list[str], Any]:
+    """Write a record a vector; returns the ids and vectors, float32 [visible, DIMENSION], of those a reader sees."""
     visible: list[str] = []
     parts = []
-    for start in range(0, count, BATCH):
-        numbers = np.arange(start, min(start + BATCH, count))
-        vectors = clustered(len(numbers), seed=start)
+    written = 0
+    for vectors in batches:
+        numbers = np.arange(written, written + len(vectors))
+        written += len(vectors)
         died, unborn = numbers % 10 == 3, numbers % 50 == 7
         records = make_records([f"{number * 2654435761 % 2**64:032x}" for number in numbers.tolist()], DIMENSION)
         columns = {
@@ -111,6 +112,12 @@ def fill(store: Any, count: int) -> tuple[list[str], Any]:
         visible += records["record_id"].filter(pa.array(seen)).to_pylist()
         parts.append(vectors[seen])
     return visible, np.concatenate(parts)
+
+
+def in_clusters(count: int) -> Iterator[Any]:
+    """So many vectors, in batches."""
+    for start in range(0, count, BATCH):
+        yield clustered(min(BATCH, count - start), seed=start)
 
 
 def clustered(count: int, *, seed: int) -> Any:
