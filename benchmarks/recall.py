@@ -30,7 +30,7 @@ from ragwright.stores import vector_index
 from ragwright.stores.lancedb import LanceDBStore
 from ragwright.terms import sentences
 
-LEFT_OUT = 1 / 3  # of a question's words, where it is asked in fewer
+LEFT_OUT = 0.3  # of a question's words, where it is asked in fewer
 
 
 def main() -> None:
