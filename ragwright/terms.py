@@ -22,6 +22,9 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W_])|(?<=[。！？])|\s*\n\s*")  # noqa: RUF001
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|approx|Dr|Mr|Mrs|Ms|No|St|Inc|Ltd|[A-Z]))\.$")
 
+TERM_RULES = f"1/{unicodedata.unidata_version}"
+"""Changes whenever a text has other terms than before, so that counts by older rules are not added to."""
+
 _COUNTS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
 seventeen eighteen nineteen twenty"""
 _NUMBER_WORDS = {word: str(value) for value, word in enumerate(_COUNTS.split())}
@@ -178,13 +181,16 @@ class CorpusStatistics:
         return term in self.frequencies
 
     def to_table(self) -> pa.Table:
-        """Arrow table (term: string, documents: int64), sorted by term; the count of texts is schema metadata."""
+        """Arrow table (term: string, documents: int64), sorted by term; the count of texts is schema metadata.
+
+        So are the rules by which terms were told (`TERM_RULES`).
+        """
         ordered = sorted(self.frequencies.items())
         columns = {
             "term": pa.array([term for term, _ in ordered], pa.string()),
             "documents": pa.array([count for _, count in ordered], pa.int64()),
         }
-        return pa.table(columns).replace_schema_metadata({"documents": str(self.documents)})
+        return pa.table(columns).replace_schema_metadata({"documents": str(self.documents), "rules": TERM_RULES})
 
     @classmethod
     def from_table(cls, table: pa.Table) -> CorpusStatistics:

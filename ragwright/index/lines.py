@@ -25,7 +25,7 @@ LINES = pa.schema([MANIFEST.field(name) for name in ("row", "row_key", "row_hash
 
 
 class ShownRows:
-    """The rows that a generation shows: their keys, and the hash of each."""
+    """The rows that a generation shows: their keys, and the hash of each. They are numbered from 0, in its order."""
 
     def __init__(self) -> None:
         self._rows, self._keys = Seen(), Seen()
@@ -37,7 +37,7 @@ class ShownRows:
         path = f"{folder(generation)}/manifest.parquet"
         for lines in tables.batches(catalog, path, ["row_key", "row_hash", "part"]) if generation else ():
             first = lines.filter(pc.equal(lines["part"], 0))
-            numbers = np.zeros(len(first), np.int64)
+            numbers = np.arange(len(found), len(found) + len(first))
             found._rows.note(_identities(first), numbers)
             found._keys.note(first["row_key"].to_pylist(), numbers)
         return found
@@ -46,12 +46,11 @@ class ShownRows:
         """How many rows."""
         return len(self._keys)
 
-    def has(self, rows: pa.Table) -> npt.NDArray[np.bool_]:
-        """Which rows (with `row_key` and `row_hash`) it shows as they are: bool [len(rows)]."""
+    def numbers(self, rows: pa.Table) -> npt.NDArray[np.int64]:
+        """The number of each row (with `row_key` and `row_hash`) that it shows as it is, else `NEVER`: [len(rows)]."""
         if not len(self._keys):
-            return np.zeros(len(rows), bool)
-        found: npt.NDArray[np.bool_] = self._rows.find(_identities(rows)) != NEVER
-        return found
+            return np.full(len(rows), NEVER, np.int64)
+        return self._rows.find(_identities(rows))
 
     def keys_among(self, rows: pa.Table) -> int:
         """How many of the rows have the key of one that it shows."""

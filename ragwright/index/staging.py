@@ -1,15 +1,15 @@
 """From the source to staged rows: what changed, what is unfit, and whether it is safe to go on.
 
-Nothing here touches the vector store. If the file's bytes are those of the live generation, or else its rows once they
-are read and hashed, that generation's verdicts hold and that is all. Otherwise a second reading checks the rows, counts
-their terms, and stages (`rows/*.parquet`) those that the base generation does not show as they are.
+If the file's bytes are those of the live generation, or else its rows once they are read and hashed, that generation's
+verdicts hold and that is all. Otherwise the rows are gone through once more: checked, their terms counted, and those
+staged (`rows/*.parquet`) that the base generation does not show as they are. Nothing is sent to the vector store; what
+rows said that are gone is read from it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.chunking import MAX_SECTION_BYTES, TokenCounter, chunk_rows
-from ragwright.documents import QUARANTINE, ROWS, Rejected, row_hashes
-from ragwright.errors import CatalogError, GuardRefused, SourceError
+from ragwright.documents import QUARANTINE, ROWS, Rejected
+from ragwright.errors import CatalogError, GuardRefused
 from ragwright.index import tables
 from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import folder
-from ragwright.index.corpus import TermCounter
+from ragwright.index.corpus import CorpusCount, counted_rows
 from ragwright.index.lines import SOURCE, ShownRows
+from ragwright.index.readings import KEPT_BYTES, STAGED, Coalescer, Readings, merged
 from ragwright.progress import Progress, silent
 from ragwright.quality import QualityGate, write_data_docs
+from ragwright.seen import NEVER
 from ragwright.settings import ChunkingSettings, QualitySettings
-from ragwright.sources import Partition, Source
+from ragwright.sources import Source
 from ragwright.sources.location import named
 from ragwright.stores import MAX_METADATA_BYTES
 
-STAGED = ROWS.append(pa.field("row_hash", pa.string()))
 UNFIT = QUARANTINE.append(pa.field("row_hash", pa.string()))
 """Quarantine with what the row was, so that it is known again once it is mended; null where it could not be read."""
 
@@ -125,23 +126,17 @@ def stage(
         QualityError: Too large a share of its rows is unfit, or all of them.
         GuardRefused: It lost more than half of the live rows, and nobody said that this is meant.
     """
+    readings = Readings(source, keep_bytes=KEPT_BYTES if attempt.begin.live else 0)
     before = {} if attempt.damage else _live_source(attempt)
-    file = source.digest()
-    read: tuple[str, int] | None = None
-    if before and file == before.get("file"):
-        read = before["digest"], before["records"]
-    elif before:
-        read = _fingerprint(source, progress)
-        # Or a later run would take these rows for those of the file's other bytes.
-        if source.digest() != file:
-            raise _changed(source)
-    if read and read[0] == before["digest"]:
-        _write_facts(attempt, file, *read, same_as=attempt.begin.live)
-        return _restage_live(attempt, read[1], source)
-    staged, found = _Pass(attempt, source, make_gate(), options).run(read, progress)
-    if read is None and source.digest() != file:
-        raise _changed(source)
-    _write_facts(attempt, file, *found, same_as=0)
+    if before and readings.file == before.get("file"):
+        return _restage_live(attempt, readings.file, before, source)
+    if before:
+        for _ in readings.through(progress):
+            pass
+        if readings.digest == before["digest"]:
+            return _restage_live(attempt, readings.file, before, source)
+    staged = _Pass(attempt, source, readings, make_gate(), options).run(progress)
+    _write_facts(attempt, readings.file, readings.digest, readings.records, same_as=0)
     return staged
 
 
@@ -161,62 +156,75 @@ def chunk_partition(attempt: Attempt, partition: int, counter: TokenCounter, set
 
 
 class _Pass:
-    """The second reading: check, count, and stage what is new."""
+    """Goes through all rows: checks, counts, and stages what is new."""
 
-    def __init__(self, attempt: Attempt, source: Source, gate: QualityGate, options: StageOptions) -> None:
-        self._attempt, self._source, self._gate, self._options = attempt, source, gate, options
-        self._fresh = _Coalescer(options.partition_rows)
-        self._terms = TermCounter()
+    def __init__(
+        self, attempt: Attempt, source: Source, readings: Readings, gate: QualityGate, options: StageOptions
+    ) -> None:
+        self._attempt, self._source, self._readings = attempt, source, readings
+        self._gate, self._options = gate, options
+        self._fresh = Coalescer(options.partition_rows)
         self._partitions = 0
         begin, catalog = attempt.begin, attempt.catalog
         # Rows that the live generation shows passed the same rules before, if it was checked by the same.
         self._trusting = bool(begin.live) and catalog.begin_of(begin.live).rules == begin.rules
         self._live = ShownRows.by(catalog, begin.live)
         self._base = self._live if begin.live == begin.base else ShownRows.by(catalog, begin.base)
+        self._corpus = CorpusCount(attempt, self._live)
         self._count: Counter[str] = Counter()
 
-    def run(self, expected: tuple[str, int] | None, progress: Progress) -> tuple[Staged, tuple[str, int]]:
-        """Also the digest and the number of the records, which must be the expected ones if any are expected."""
+    def run(self, progress: Progress) -> Staged:
+        """Read, and sum up."""
         catalog, path = self._attempt.catalog, self._attempt.path("source.parquet")
         with tables.writing(catalog, path, SOURCE) as rows:
-            digest, unfit, warnings = self._read(rows, expected[1] if expected else None, progress)
-            if expected and (digest.value, digest.records) != expected:
-                raise _changed(self._source)
-        return self._conclude(unfit, warnings), (digest.value, digest.records)
+            quarantined, warnings = self._read(rows, progress)
+        staged = self._conclude(quarantined, warnings)
+        statistics = self._corpus.table(lambda: self._fit(quarantined))
+        catalog.write_table(self._attempt.path("statistics.parquet"), statistics)
+        return staged
 
-    def _read(
-        self, good: tables.TableWriter, records: int | None, progress: Progress
-    ) -> tuple[_Digest, pa.Table, pa.Table]:
-        quarantined, warnings = [], []
-        digest = _Digest()
-        partitions = self._source.partitions()
-        for partition in _merged(partitions) if self._trusting else partitions:
-            hashes = row_hashes(partition.rows)
-            digest.add(partition, hashes)
-            rows = partition.rows.append_column("row_hash", pa.array(hashes, pa.string())).cast(STAGED)
-            live = self._live.has(rows)
-            shown = live if self._base is self._live else self._base.has(rows)
+    def _read(self, good: tables.TableWriter, progress: Progress) -> tuple[pa.Table, pa.Table]:
+        quarantined, warnings, done = [], [], 0
+        records = self._readings.records or None
+        partitions = self._readings.through()
+        # The suite takes as long over a few unknown rows as over hundreds.
+        for partition in merged(partitions, _CHECKED_BYTES) if self._trusting else partitions:
+            rows = partition.rows
+            live = self._live.numbers(rows)
+            shown = (live if self._base is self._live else self._base.numbers(rows)) != NEVER
             shown &= ~self._attempt.damage.concerns(rows).to_numpy(zero_copy_only=False)
+            trusted = live != NEVER if self._trusting else np.zeros(len(rows), bool)
+            checked = self._gate.check(rows.select(ROWS.names), partition.rejected, trusted=trusted)
             rows = rows.append_column("live", pa.array(live)).append_column("shown", pa.array(shown))
-            trusted = live if self._trusting else np.zeros(len(rows), bool)
-            checked = self._gate.check(partition.rows, partition.rejected, trusted=trusted)
             kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
             good.write(kept.select(SOURCE.names))
-            self._count.update(good=len(kept), unchanged=pc.sum(kept["live"]).as_py() or 0)
-            self._count.update(known=self._live.keys_among(kept))
+            self._note(kept)
             quarantined += [_hashed(checked.quarantined, rows), _hashed(oversized, rows)]
             warnings.append(checked.warnings)
-            self._terms.add(kept)
             self._stage(self._fresh.add(kept.filter(pc.invert(kept["shown"])).select(STAGED.names)))
-            progress("checking rows", digest.records, records)
+            done += partition.records
+            progress("checking rows", done, records)
         self._stage(self._fresh.rest())
-        return digest, pa.concat_tables(quarantined).sort_by("row"), pa.concat_tables(warnings)
+        return pa.concat_tables(quarantined).sort_by("row"), pa.concat_tables(warnings)
+
+    def _note(self, kept: pa.Table) -> None:
+        """Count rows that will be shown."""
+        live = kept["live"].to_numpy()
+        new = kept.filter(pa.array(live == NEVER))
+        unchanged = len(kept) - len(new)
+        self._count.update(good=len(kept), unchanged=unchanged, known=unchanged + self._live.keys_among(new))
+        self._corpus.add(kept, live)
+
+    def _fit(self, quarantined: pa.Table) -> Iterator[pa.Table]:
+        """The rows that will be shown, once more."""
+        unfit = quarantined["row"].combine_chunks()
+        for partition in self._readings.through():
+            yield partition.rows.filter(pc.invert(pc.is_in(partition.rows["row"], unfit)))
 
     def _conclude(self, quarantined: pa.Table, warnings: pa.Table) -> Staged:
         attempt, options = self._attempt, self._options
         attempt.catalog.write_table(attempt.path("quarantine.parquet"), quarantined)
         attempt.catalog.write_table(attempt.path("warnings.parquet"), warnings)
-        attempt.catalog.write_table(attempt.path("statistics.parquet"), self._terms.table())
         # Rows too large for a store passed the gate; for the rest they are as unfit as the others.
         quality = replace(
             self._gate.finish(),
@@ -258,55 +266,20 @@ class _Pass:
             self._partitions += 1
 
 
-class _Digest:
-    """Stands for every record of a source, in order: two readings with the same one have read the same."""
-
-    def __init__(self) -> None:
-        # Two, because a partition has its rows and its rejected records apart, and its bounds must not matter.
-        self._rows, self._rejected = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
-        self.records = 0
-
-    def add(self, partition: Partition, hashes: Sequence[str]) -> None:
-        """Take in a partition and the hashes of its rows."""
-        keys = zip(hashes, partition.rows["row_key"].to_pylist(), strict=True)
-        self._rows.update("".join([f"{one}{len(key)}:{key}" for one, key in keys]).encode())
-        rejected = [f"{bad.row} {bad.rule} {bad.value}\n" for bad in partition.rejected]
-        self._rejected.update("".join(rejected).encode("utf-8", "surrogatepass"))
-        self.records += partition.records
-
-    @property
-    def value(self) -> str:
-        return self._rows.hexdigest() + self._rejected.hexdigest()
-
-
-def _fingerprint(source: Source, progress: Progress) -> tuple[str, int]:
-    """A digest of every record in order, and the number of records."""
-    digest = _Digest()
-    for partition in source.partitions():
-        digest.add(partition, row_hashes(partition.rows))
-        progress("reading rows", digest.records, None)
-    return digest.value, digest.records
-
-
-def _changed(source: Source) -> SourceError:
-    return SourceError(
-        "the source changed while it was read",
-        place=source.place,
-        hint="Run again once nobody writes it; replace a file by renaming a finished one to its name.",
-    )
-
-
 def _live_source(attempt: Attempt) -> dict[str, Any]:
-    """What was read for the live generation, if it was checked by the same rules and lives in this space."""
+    """What was read for the live generation, if the same rules hold and it lives in this space."""
     live = attempt.begin.live
     if not live or live != attempt.begin.base or attempt.catalog.begin_of(live).rules != attempt.begin.rules:
+        return {}
+    if counted_rows(attempt.catalog, live) is None:
         return {}
     return attempt.catalog.read_json(f"{folder(live)}/source.json") or {}
 
 
-def _restage_live(attempt: Attempt, records: int, source: Source) -> Staged:
+def _restage_live(attempt: Attempt, file: str, before: dict[str, Any], source: Source) -> Staged:
     """Take over the live generation's verdicts on the same source."""
-    live = attempt.begin.live
+    live, records = attempt.begin.live, before["records"]
+    _write_facts(attempt, file, before["digest"], records, same_as=live)
     for name in ("quarantine.parquet", "warnings.parquet", "statistics.parquet"):
         if not attempt.catalog.copy(f"{folder(live)}/{name}", attempt.path(name)):
             raise CatalogError(f"{name!r} of generation {live} is missing", place=attempt.catalog.location)
@@ -316,23 +289,6 @@ def _restage_live(attempt: Attempt, records: int, source: Source) -> Staged:
     ledger = Ledger(records, added=0, updated=0, unchanged=rows, removed=0, quarantined=len(bad))
     ledger.check(rows)
     return Staged(ledger, 0, tuple(source.notices), _by_rule(bad), _by_rule(odd))
-
-
-def _merged(partitions: Iterable[Partition]) -> Iterator[Partition]:
-    """Fewer and larger partitions: the suite takes as long over a few unknown rows as over hundreds."""
-    waiting: list[Partition] = []
-    for partition in partitions:
-        waiting.append(partition)
-        if sum(one.rows.nbytes for one in waiting) >= _CHECKED_BYTES:
-            yield _together(waiting)
-            waiting = []
-    if waiting:
-        yield _together(waiting)
-
-
-def _together(partitions: Sequence[Partition]) -> Partition:
-    rows = pa.concat_tables([one.rows for one in partitions]).combine_chunks()
-    return Partition(rows, tuple(bad for one in partitions for bad in one.rejected))
 
 
 def _refuse_mass_delete(attempt: Attempt, ledger: Ledger, *, allowed: bool) -> None:
@@ -374,21 +330,3 @@ def _hashed(faults: pa.Table, rows: pa.Table) -> pa.Table:
 
 def _by_rule(faults: pa.Table) -> dict[str, int]:
     return {item["values"]: item["counts"] for item in faults["rule"].value_counts().to_pylist()}
-
-
-class _Coalescer:
-    """Turns few changed rows of many partitions into full partitions, so that a small change is one stage."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self._waiting, self._count = size, list[pa.Table](), 0
-
-    def add(self, rows: pa.Table) -> Iterator[pa.Table]:
-        self._waiting.append(rows)
-        self._count += len(rows)
-        while self._count >= self._size:
-            table = pa.concat_tables(self._waiting)
-            yield table.slice(0, self._size)
-            self._waiting, self._count = [table.slice(self._size)], self._count - self._size
-
-    def rest(self) -> Iterable[pa.Table]:
-        return [pa.concat_tables(self._waiting)] if self._count else []
