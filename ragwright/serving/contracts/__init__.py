@@ -92,7 +92,7 @@ def open_service(contract: Contract, info: ModelInfo, *, cache: Path, progress: 
             model.close,
             stream=text_generation.openai_chat_stream(model, info.name),
         )
-    encoder = open_encoder(info, cache=cache, progress=progress)
+    encoder = open_encoder(info, cache=cache, progress=progress, remember=contract == "tei")
     operations: dict[str, Handler] = {}
     match contract:
         case "tei":

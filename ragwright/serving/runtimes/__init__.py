@@ -139,15 +139,23 @@ class TextModel(Protocol):
         """Free what it holds."""
 
 
-def open_encoder(info: ModelInfo, *, cache: Path, progress: Progress) -> Encoder:
-    """Load a feature-extraction model."""
+def open_encoder(info: ModelInfo, *, cache: Path, progress: Progress, remember: bool = False) -> Encoder:
+    """Load a feature-extraction model.
+
+    Args:
+        info: What models.toml says.
+        cache: Folder of model files.
+        progress: Told while files are fetched.
+        remember: Whether token states will be asked for of texts that were embedded before.
+    """
     match info.runtime:
         case "openvino":
             from ragwright.serving.runtimes.opening import open_calibrated
 
             files = resolve(info.name, cache=cache, progress=progress)
             tokenizer = load_tokenizer(info.name, cache=cache)
-            return open_calibrated(info, files, tokenizer, cache=cache, wanted=load_settings().encoder)
+            wanted = load_settings().encoder
+            return open_calibrated(info, files, tokenizer, cache=cache, wanted=wanted, remember=remember)
         case "hashing":
             from ragwright.serving.runtimes.hashing import HashingEncoder
 

@@ -16,6 +16,7 @@ from ragwright.serving.runtimes.choices import Choices
 from ragwright.serving.runtimes.openvino import OpenVinoEncoder, compile_graph, read_graph
 from ragwright.serving.runtimes.options import EncoderOptions, offer, this_processor
 from ragwright.serving.runtimes.reference import least_cosine, read_vectors, sample, sample_vectors
+from ragwright.serving.runtimes.remembered import open_remembered
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,18 +25,25 @@ if TYPE_CHECKING:
 
 
 def open_calibrated(
-    info: ModelInfo, files: Mapping[str, Path], tokenizer: Tokenizer, *, cache: Path, wanted: EncoderSettings
+    info: ModelInfo,
+    files: Mapping[str, Path],
+    tokenizer: Tokenizer,
+    *,
+    cache: Path,
+    wanted: EncoderSettings,
+    remember: bool = False,
 ) -> OpenVinoEncoder:
     """An encoder that runs as fast as is known here and gives the fp32 original's vectors.
 
     The first start measures for a few seconds, later ones read what was found. Whatever the options come from, the
     encoder that is returned has just given the right vectors for the sample. Where the original's are not known (the
-    model has no file `reference`), those of the same weights computed in f32 stand for them.
+    model has no file `reference`), those of the same weights computed in f32 stand for them. With `remember` it keeps
+    token states, as far as `wanted` has room for them.
 
     Raises:
         ModelError: The files cannot be read or run, or no options give vectors that are near enough.
     """
-    return _Opening(info, files, tokenizer, cache=cache, wanted=wanted).open()
+    return _Opening(info, files, tokenizer, cache=cache, wanted=wanted).open(remember=remember)
 
 
 class _Opening:
@@ -71,7 +79,7 @@ class _Opening:
         }
         self._original = self._original_vectors()
 
-    def open(self) -> OpenVinoEncoder:
+    def open(self, *, remember: bool) -> OpenVinoEncoder:
         """The encoder to serve, and nothing else of what was opened."""
         options, how = self._chosen()
         encoder = self._right(options) if options else None
@@ -80,6 +88,8 @@ class _Opening:
         for other in self._encoders.values():
             if other is not encoder:
                 other.close()
+        if remember:
+            encoder.remember(open_remembered(self._wanted.remember_mb, encoder.dimension, warn=self._warn))
         encoder.about = {**options.model_dump(), "least_cosine": round(self._cosines[options], 6), **how}
         encoder.warnings = tuple(self._warnings)
         return encoder
