@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ragwright.abstention import Calibration, Evidence, Judgement, Scale, default_models, gather
 from ragwright.answering import Retrieved, Retriever
+from ragwright.documents import Match
 from ragwright.packing import sections
 from ragwright.progress import Progress, silent
 from ragwright.reading import Reader
@@ -104,24 +105,24 @@ def _evidence(
         group = questions[start : start + _TOGETHER]
         found = [retriever.search(text, held_out_k(settings) if key else settings.retrieved) for text, key in group]
         reader.embed([match.question for one in found for match in one.matches])
-        left = [_without(one, reader, key) for one, (_, key) in zip(found, group, strict=True)]
-        reader.prepare([section for one in left for section in sections(one.matches)])
-        for done, (one, (text, _)) in enumerate(zip(left, group, strict=True), start=start + 1):
-            if one.matches:
-                readings = reader.read(text, one.query_vector, sections(one.matches), one.statistics)
+        left = [sections(_without(one, reader, key)) for one, (_, key) in zip(found, group, strict=True)]
+        reader.prepare([section for candidates in left for section in candidates])
+        for done, (one, candidates, (text, _)) in enumerate(zip(found, left, group, strict=True), start=start + 1):
+            if candidates:
+                readings = reader.read(text, one.query_vector, candidates, one.statistics)
                 yield gather(text, readings, one.statistics)
             if tell:
                 tell(done)
 
 
-def _without(found: Retrieved, reader: Reader, row_key: str) -> Retrieved:
+def _without(found: Retrieved, reader: Reader, row_key: str) -> Sequence[Match]:
     """What was found, less a row and those that ask the same."""
     if not row_key or not found.matches:
-        return found
+        return found.matches
     query = found.query_vector / (np.linalg.norm(found.query_vector) or 1.0)
     alike = reader.embed([match.question for match in found.matches]) @ query > _SAME_QUESTION
     aside = {match.row_key for match, same in zip(found.matches, alike, strict=True) if same} | {row_key}
-    return replace(found, matches=[match for match in found.matches if match.row_key not in aside])
+    return [match for match in found.matches if match.row_key not in aside]
 
 
 def _scale(values: Sequence[float], prior: Scale) -> Scale:

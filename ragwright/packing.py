@@ -15,7 +15,8 @@ TokenCounter = Callable[[Sequence[str]], npt.NDArray[np.int32]]
 
 # Of the room that is left, what a section too long for it may take while others wait.
 _GREED = 2 / 3
-_LONGEST_OVERLAP = 2_000  # characters two neighbouring chunks may share
+# Characters two neighbouring chunks may share.
+_LEAST_OVERLAP, _LONGEST_OVERLAP = 16, 2_000
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,10 @@ def _word_ends(text: str) -> list[int]:
 
 def _join(left: str, right: str) -> str:
     """Two neighbouring chunks as one text; the words that both hold stand once."""
-    for size in range(min(len(left), len(right), _LONGEST_OVERLAP), 15, -1):
-        if left.endswith(right[:size]):
-            return left + right[size:]
+    begun = right[:_LEAST_OVERLAP]
+    at = left.find(begun, max(0, len(left) - min(len(right), _LONGEST_OVERLAP)))
+    while at >= 0 and len(begun) == _LEAST_OVERLAP:
+        if right.startswith(left[at:]):
+            return left + right[len(left) - at :]
+        at = left.find(begun, at + 1)
     return f"{left.rstrip()}\n{right.lstrip()}" if right.strip() else left

@@ -139,3 +139,13 @@ def test_threads_share_an_interaction() -> None:
         thread.join()
     assert len(found) == 4 * 60
     assert all(set(nearest.tolist()) <= {0.0, 1.0} for nearest in found)
+
+
+@given(st.lists(st.lists(st.sampled_from([*AXES[:-1], "word"]), max_size=4).map(" ".join), max_size=6))
+def test_texts_meet_a_question_together_as_they_do_alone(texts: list[str]) -> None:
+    question = "how spot training price?"
+    together = meet(question, *texts)
+    for text, meeting in zip(texts, together, strict=True):
+        [alone] = meet(question, text)
+        assert meeting.nearest.tolist() == alone.nearest.tolist()
+        assert set(alone.nearest.tolist()) <= ({0.0, 1.0} if set(text.split()) & set(AXES) else {-1.0})
