@@ -168,7 +168,12 @@ def row_hashes(rows: pa.Table) -> list[str]:
 
 def question_key(question: str) -> str:
     """16 hex digits that survive an edit of the answer, and of the question's case and spacing."""
-    return content_hash((" ".join(question.casefold().split()),))[:16]
+    return content_hash((folded_question(question),))[:16]
+
+
+def folded_question(question: str) -> str:
+    """A question without what its case and spacing add."""
+    return " ".join(question.casefold().split())
 
 
 def shortened(value: str, limit: int = 120) -> str:

@@ -20,18 +20,23 @@ class Seen:
     """A number for each text that was noted; 24 bytes a text, however long it is.
 
     Texts are told apart by 128 bits of BLAKE2b. Made for runs of texts: to look for one costs as much as for a hundred.
+    The last run is kept as it is until somebody looks for one, so that where nobody does any more it costs nothing.
     """
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []  # each sorted, and at most half as long as the one before it
+        self._waiting: tuple[Sequence[str], Sequence[int] | Ints] = (), ()
 
     def __len__(self) -> int:
         """How many texts were noted."""
-        return sum(len(high) for high, _, _ in self._runs)
+        return sum(len(high) for high, _, _ in self._runs) + len(self._waiting[0])
 
     def find(self, texts: Sequence[str]) -> Ints:
         """The number of each text, int64 [n]; `NEVER` where it has none."""
         found = np.full(len(texts), NEVER, np.int64)
+        if not len(self):
+            return found
+        self._settle()
         high, low = _hashes(texts)
         for run_high, run_low, numbers in self._runs:
             at = np.searchsorted(run_high, high)
@@ -47,8 +52,15 @@ class Seen:
 
     def note(self, texts: Sequence[str], numbers: Sequence[int] | Ints) -> None:
         """Give texts that have none a number each, at least 0; no text twice."""
+        self._settle()
+        self._waiting = texts, numbers
+
+    def _settle(self) -> None:
+        """Hash what was noted last."""
+        texts, numbers = self._waiting
         if not len(texts):
             return
+        self._waiting = (), ()
         high, low = _hashes(texts)
         order = np.argsort(high)
         self._runs.append((high[order], low[order], np.asarray(numbers, np.int64)[order]))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ragwright.documents import QUARANTINE, ROWS, Rejected, question_key, shortened
+from ragwright.documents import QUARANTINE, ROWS, Rejected, folded_question, shortened
 from ragwright.quality.report import QualityReport
 from ragwright.quality.results import Tally
 from ragwright.quality.suite import SET_RULES, Rule, Suite, fingerprint, row_rules
@@ -187,22 +187,20 @@ class _Claims:
         contents = [f"{len(question)}:{question}{answer}" for question, answer in zip(asked, answers, strict=True)]
         content = _Firsts(self._contents, contents)
         key = _Firsts(self._keys, keys)
-        question = _Firsts(self._questions, [question_key(text) for text in asked])
-        firsts = []
+        question = _Firsts(self._questions, [folded_question(text) for text in asked])
+        firsts = {name: list(numbers) for name in self.COLUMNS}
+        with_content, with_key, with_question = (firsts[name] for name in self.COLUMNS[1:])
         for at, row in enumerate(numbers):
-            with_content = content.of(at, row)
-            if with_content != row:
-                firsts.append((row, with_content, row, row))
-                continue
-            with_key = key.of(at, row)
-            if with_key != row:
+            if (first := content.of(at, row)) != row:
+                with_content[at] = first
+            elif (first := key.of(at, row)) != row:
+                with_key[at] = first
                 content.give_back(at)
-                firsts.append((row, row, with_key, row))
-                continue
-            firsts.append((row, row, row, question.of(at, row)))
+            else:
+                with_question[at] = question.of(at, row)
         for found in (content, key, question):
             found.keep()
-        return pd.DataFrame(firsts, columns=list(self.COLUMNS), index=index)
+        return pd.DataFrame(firsts, index=index)
 
 
 class _Firsts:
@@ -241,7 +239,7 @@ class _Faults:
 
     def add(self, rule: Rule, indices: Sequence[int], frame: pd.DataFrame) -> list[Rejected]:
         """Note that the rows at these positions break a rule, and say how."""
-        found = [self._fault(rule, index, frame) for index in indices]
+        found = self._found(rule, indices, frame)
         for index, fault in zip(indices, found, strict=True):
             earlier = self.bad.get(index)
             if rule.severity == "warning":
@@ -256,13 +254,22 @@ class _Faults:
         """Warnings about the rows that stay, by row number."""
         return sorted((fault for index, fault in self._odd if index not in self.bad), key=_by_row)
 
-    def _fault(self, rule: Rule, index: int, frame: pd.DataFrame) -> Rejected:
-        value = self._rows[rule.column or "question"][index].as_py()
-        return Rejected(
-            row=self._rows["row"][index].as_py(),
-            row_key=self._rows["row_key"][index].as_py() or "",
-            column=rule.column,
-            rule=rule.name,
-            value="" if value is None else shortened(value),
-            detail=rule.explain(frame[rule.evidence].loc[index] if rule.evidence else value),
-        )
+    def _found(self, rule: Rule, indices: Sequence[int], frame: pd.DataFrame) -> list[Rejected]:
+        if not len(indices):
+            return []
+        rows = self._rows.take(pa.array(indices, pa.int64()))
+        values = rows[rule.column or "question"].to_pylist()
+        evidence = frame.loc[list(indices), rule.evidence].tolist() if rule.evidence else values
+        return [
+            Rejected(
+                row=row,
+                row_key=key or "",
+                column=rule.column,
+                rule=rule.name,
+                value="" if value is None else shortened(value),
+                detail=rule.explain(said),
+            )
+            for row, key, value, said in zip(
+                rows["row"].to_pylist(), rows["row_key"].to_pylist(), values, evidence, strict=True
+            )
+        ]
