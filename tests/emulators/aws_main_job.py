@@ -16,8 +16,9 @@ from typing import Any, Self
 
 import pytest
 from emulators.aws_cloud import ROLES, AwsCloud
-from emulators.forked_flows import FlowRun, WarmFlows
+from emulators.forked_flows import WarmFlows
 from emulators.pinecone_server import PineconeServer
+from forking import Fork
 
 from ragwright.endpoints.sagemaker import SageMakerHost
 from ragwright.settings import Settings
@@ -110,12 +111,12 @@ class MainJob:
             "RAGWRIGHT_RETRY__FIRST_PAUSE_SECONDS": "0.01",
         }
 
-    def start(self, flows: WarmFlows, **parameters: Any) -> FlowRun:
+    def start(self, flows: WarmFlows, **parameters: Any) -> Fork:
         """A run of the flow over the FAQ on S3, in a process of its own."""
         given = {"source": f"s3://{BUCKET}/faq.csv", "questions": {"file": str(self.questions)}, **parameters}
         return flows.start(self.environment, self.folder, **given)
 
-    def once(self, run: FlowRun, happened: Callable[[], bool], seconds: float = 60) -> bool:
+    def once(self, run: Fork, happened: Callable[[], bool], seconds: float = 60) -> bool:
         """Wait until something has happened; False if the run ended before."""
         deadline = time.monotonic() + seconds
         while not happened():
