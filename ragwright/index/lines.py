@@ -57,11 +57,31 @@ class ShownRows:
         return int((self._keys.find(rows["row_key"].to_pylist()) != NEVER).sum()) if len(self._keys) else 0
 
 
-def desired_lines(attempt: Attempt, partitions: int) -> Iterator[pa.Table]:
+class DesiredLines:
     """The new generation's manifest but for the records' ids (`LINES`), in the source's order, a run at a time.
 
-    Lines of unchanged rows come from the base's manifest, with the row's number of today.
+    Lines of unchanged rows come from the base's manifest, with the row's number of today. They may be gone through more
+    than once; where they are a single run it is put together only once.
     """
+
+    def __init__(self, attempt: Attempt, partitions: int) -> None:
+        self._attempt, self._partitions = attempt, partitions
+        self._only: list[pa.Table] | None = None
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        if self._only is not None:
+            yield from self._only
+            return
+        kept, count = list[pa.Table](), 0
+        for lines in _desired_lines(self._attempt, self._partitions):
+            count += 1
+            kept = [lines] if count == 1 else []
+            yield lines
+        if count <= 1:
+            self._only = kept
+
+
+def _desired_lines(attempt: Attempt, partitions: int) -> Iterator[pa.Table]:
     if attempt.same_as:
         path = f"{folder(attempt.same_as)}/manifest.parquet"
         yield from map(_as_lines, tables.batches(attempt.catalog, path, LINES.names))

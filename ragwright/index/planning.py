@@ -18,7 +18,7 @@ from ragwright.errors import CatalogError, NotVisibleYet
 from ragwright.index import tables
 from ragwright.index.attempt import MANIFEST, Attempt
 from ragwright.index.catalog import folder
-from ragwright.index.lines import chunk_ids, desired_lines
+from ragwright.index.lines import DesiredLines, chunk_ids
 from ragwright.index.loading import loaded
 from ragwright.index.plan import OPERATIONS, Op, Outline, Plan, known_records, needs_reading, read_back, reconcile
 from ragwright.index.writing import acknowledged
@@ -45,8 +45,9 @@ def make_plan(attempt: Attempt, partitions: int, *, visibility_timeout: float = 
         found = attempt.store.fetch(attempt.space, asked, columns=("record_id", "died"))
         known = read_back(known, asked, found)
     known = attempt.damage.apply(known)
-    decided = _Decided.of(attempt, known, partitions) if len(known) else _Decided()
-    _write_manifest(attempt, partitions, decided)
+    lines = DesiredLines(attempt, partitions)
+    decided = _Decided.of(attempt, known, lines) if len(known) else _Decided()
+    _write_manifest(attempt, lines, decided)
     return _write_plan(attempt, partitions, decided)
 
 
@@ -76,11 +77,9 @@ class _Decided:
     places: Seen | None = None
 
     @classmethod
-    def of(cls, attempt: Attempt, known: pa.Table, partitions: int) -> _Decided:
+    def of(cls, attempt: Attempt, known: pa.Table, desired: DesiredLines) -> _Decided:
         """Beside everything that the new generation is to show."""
-        wanted = pa.concat_arrays(
-            [pa.array([], pa.string()), *(chunk_ids(lines) for lines in desired_lines(attempt, partitions))]
-        )
+        wanted = pa.concat_arrays([pa.array([], pa.string()), *map(chunk_ids, desired)])
         plan = reconcile(known, wanted, base=attempt.begin.base, generation=attempt.generation)
         kept, places = plan.of(Op.KEEP, Op.REVIVE, Op.REWRITE).combine_chunks(), Seen()
         places.note(kept["chunk_id"].to_pylist(), range(len(kept)))
@@ -105,9 +104,9 @@ class _Decided:
         return chunks.filter(pa.array(self.places.find(chunks.to_pylist()) == NEVER))
 
 
-def _write_manifest(attempt: Attempt, partitions: int, decided: _Decided) -> None:
+def _write_manifest(attempt: Attempt, desired: DesiredLines, decided: _Decided) -> None:
     with tables.writing(attempt.catalog, attempt.path("manifest.parquet"), MANIFEST) as manifest:
-        for lines in desired_lines(attempt, partitions):
+        for lines in desired:
             manifest.write(decided.shown(lines, attempt.generation))
 
 

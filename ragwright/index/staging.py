@@ -194,9 +194,9 @@ class _Pass:
             shown = (live if self._base is self._live else self._base.numbers(rows)) != NEVER
             shown &= ~self._attempt.damage.concerns(rows).to_numpy(zero_copy_only=False)
             trusted = live != NEVER if self._trusting else np.zeros(len(rows), bool)
-            checked = self._gate.check(rows.select(ROWS.names), partition.rejected, trusted=trusted)
             rows = rows.append_column("live", pa.array(live)).append_column("shown", pa.array(shown))
-            kept, oversized = _split_oversized(rows.filter(pc.is_in(rows["row"], checked.good["row"].combine_chunks())))
+            checked = self._gate.check(rows, partition.rejected, trusted=trusted)
+            kept, oversized = _split_oversized(checked.good)
             good.write(kept.select(SOURCE.names))
             self._note(kept)
             quarantined += [_hashed(checked.quarantined, rows), _hashed(oversized, rows)]

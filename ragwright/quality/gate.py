@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Checked:
     """One partition, sorted.
 
     Attributes:
-        good: Rows fit to index (`documents.ROWS`), untouched and in order.
+        good: Rows fit to index, untouched and in order, with all their columns.
         quarantined: One line for every unfit record (`documents.QUARANTINE`), by row number.
         warnings: What is odd about good rows, in the same layout; a row may have several lines.
     """
@@ -81,7 +81,7 @@ class QualityGate:
         """Sort one partition.
 
         Args:
-            rows: Laid out as `documents.ROWS`.
+            rows: With the columns of `documents.ROWS`; others stay beside them.
             rejected: The partition's malformed records; they are quarantined as they are.
             trusted: Rows (bool [len(rows)]) that are known to have passed the same row rules before, word for word. The
                 rules on the whole set are asked about them all the same.
@@ -97,10 +97,10 @@ class QualityGate:
         # Only rows that are fit so far may claim a key or a content: no row is to lose against a bad one.
         fit = [index for index in range(rows.num_rows) if index not in faults.bad]
         if fit:
-            frame = self._claims.frame(rows.take(pa.array(fit, pa.int64())), fit)
+            frame = self._claims.frame(rows, fit)
             self._apply(self._set_suite, frame, faults)
 
-        good = rows.filter(pa.array([index not in faults.bad for index in range(rows.num_rows)], pa.bool_()))
+        good = rows if not faults.bad else rows.filter(_all_but(faults.bad, rows.num_rows))
         bad = sorted([*rejected, *faults.bad.values()], key=_by_row)
         odd = faults.odd()
         self._readable += rows.num_rows
@@ -128,7 +128,7 @@ class QualityGate:
     def _row_frame(self, rows: pa.Table) -> pd.DataFrame:
         import pandas as pd
 
-        frame: pd.DataFrame = rows.to_pandas()
+        frame: pd.DataFrame = rows.select([name for name in rows.column_names if name in ROWS.names]).to_pandas()
         if self._count_tokens is not None:
             questions = rows["question"].to_pylist()
             # What is missing or too long already is not worth counting; the rule skips missing counts.
@@ -176,14 +176,15 @@ class _Claims:
         self._contents, self._keys, self._questions = Seen(), Seen(), Seen()
 
     def frame(self, rows: pa.Table, index: list[int]) -> pd.DataFrame:
-        """A data frame of `COLUMNS`, in which the first row with a value has its own number.
+        """A data frame of `COLUMNS` for the rows at some places; the first row with a value has its own number.
 
         A repeated row claims nothing more, and neither does one whose key is taken: what it says may still be said by a
         later row.
         """
         import pandas as pd
 
-        numbers, keys, asked, answers = (rows[name].to_pylist() for name in ("row", "row_key", "question", "answer"))
+        columns = (rows[name].to_pylist() for name in ("row", "row_key", "question", "answer"))
+        numbers, keys, asked, answers = ([column[at] for at in index] for column in columns)
         contents = [f"{len(question)}:{question}{answer}" for question, answer in zip(asked, answers, strict=True)]
         content = _Firsts(self._contents, contents)
         key = _Firsts(self._keys, keys)
@@ -223,6 +224,13 @@ class _Firsts:
     def keep(self) -> None:
         """Remember what was claimed."""
         self._earlier.note(list(self._new), list(self._new.values()))
+
+
+def _all_but(places: Iterable[int], count: int) -> pa.Array:
+    """Bool [count], false at some places."""
+    chosen = np.ones(count, bool)
+    chosen[list(places)] = False
+    return pa.array(chosen)
 
 
 def _by_row(fault: Rejected) -> int:
