@@ -35,9 +35,10 @@ def write_array(array: npt.NDArray[Any]) -> bytes:
 
     import numpy as np
 
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
+    header = io.BytesIO()
+    rows = np.ascontiguousarray(array)
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(rows))
+    return b"".join((header.getvalue(), rows.data))
 
 
 def read_array(body: bytes, *, place: str) -> npt.NDArray[Any]:

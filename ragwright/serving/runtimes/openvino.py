@@ -136,8 +136,8 @@ class OpenVinoEncoder:
 def read_graph(files: Mapping[str, Path]) -> Any:
     """An `openvino.Model` of an ONNX file, or of the safetensors and config.json of a BERT encoder.
 
-    Its first output is the last hidden state, its last one the same in float16: to have OpenVINO make these costs next
-    to nothing, numpy a fiftieth of the inference.
+    Its first output is the last hidden state, its last one the same in float16: OpenVINO makes these next to free,
+    numpy at more than a hundredth of the inference.
 
     Raises:
         ModelError: The files are neither.

@@ -79,13 +79,16 @@ class RememberedStates:
                 return False
             self._head_when_asked = self._head
             try:
-                for begin, end, at in self._pieces(*found):
-                    read = os.pread(self._fd, (end - begin) * self._row_bytes, at)
-                    into[begin:end] = np.frombuffer(read, np.float16).reshape(end - begin, -1)
-            except (OSError, ValueError) as error:
-                self._give_up(str(error))
+                pieces = [os.pread(self._fd, (b - a) * self._row_bytes, at) for a, b, at in self._pieces(*found)]
+            except OSError as error:
+                self._give_up(error.strerror)
                 return False
-            return True
+            read = b"".join(pieces)
+            if len(read) < into.nbytes:
+                self._give_up("the file has been cut")
+                return False
+        into[:] = np.frombuffer(read, np.float16).reshape(into.shape)
+        return True
 
     def close(self) -> None:
         """Give back the disk."""
