@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ragwright.embedding import Embedder, TokenVectors, Vectors
+from ragwright.errors import RequestRejected
 from ragwright.terms import STOPWORDS, CorpusStatistics, stem
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
@@ -133,13 +134,23 @@ class Interaction:
                     found[text] = self._known[text]
         new = [text for text in wanted if text not in found]
         if new:
-            fresh = self._embedder.token_vectors(fitting(new, self._embedder))
+            fresh = self._asked(new)
             if fresh is None:
                 return None
             made = {text: given.vectors.astype(np.float16) for text, given in zip(new, fresh, strict=True)}
             self._keep(made)
             found |= made
         return found
+
+    def _asked(self, texts: Sequence[str]) -> list[TokenVectors] | None:
+        """What the embedder says; nearly all texts fit, so they are counted only if it refuses one."""
+        try:
+            return self._embedder.token_vectors(texts)
+        except RequestRejected:
+            shortened = fitting(texts, self._embedder)
+            if shortened == list(texts):
+                raise
+            return self._embedder.token_vectors(shortened)
 
     def _keep(self, made: dict[str, npt.NDArray[np.float16]]) -> None:
         with self._lock:

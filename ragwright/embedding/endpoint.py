@@ -267,4 +267,6 @@ def _without_special(encoding: Encoding, vectors: Vectors) -> TokenVectors:
     """Leave out the tokens that stand for no text."""
     own = np.flatnonzero(np.asarray(encoding.special_tokens_mask) == 0)
     spans = np.asarray(encoding.offsets, np.int32).reshape(-1, 2)
+    if len(own) and len(own) == own[-1] + 1 - own[0]:  # the rule; a part need not be copied
+        return TokenVectors(vectors[own[0] : own[-1] + 1], spans[own[0] : own[-1] + 1])
     return TokenVectors(vectors[own], spans[own])

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ragwright.embedding import HashingEmbedder, TokenVectors
+from ragwright.errors import RequestRejected
 from ragwright.interaction import Interaction, Meeting
 from ragwright.terms import CorpusStatistics
 
@@ -31,6 +32,8 @@ class OneAxisAWord:
 
     def token_vectors(self, texts: list[str]) -> list[TokenVectors]:
         self.asked += texts
+        if any(self.count_tokens(texts) > self.max_tokens):
+            raise RequestRejected("a text is over the limit")
         found = []
         for text in texts:
             tokens = [token for token in text.replace("?", " ?").split() if token in AXES]
@@ -106,6 +109,20 @@ def test_texts_are_embedded_once_and_the_oldest_are_forgotten() -> None:
 def test_of_a_text_over_the_limit_the_beginning_counts() -> None:
     [meeting] = meet("spot gpu", "spot " * 128 + "gpu")
     assert meeting.by_word == {"spot": 1.0, "gpu": 0.0}
+
+
+def test_a_refusal_for_another_reason_is_passed_on() -> None:
+    class Refuses(OneAxisAWord):
+        def token_vectors(self, texts: list[str]) -> list[TokenVectors]:
+            if texts != ["how"]:
+                self.asked += texts
+                raise RequestRejected("401: the key is wrong")
+            return super().token_vectors(texts)
+
+    embedder = Refuses()
+    with pytest.raises(RequestRejected, match="the key is wrong"):
+        Interaction(embedder).meet("how", [["spot"]], CORPUS)
+    assert embedder.asked == ["how", "spot"]
 
 
 def test_an_embedder_without_token_vectors_compares_nothing() -> None:
