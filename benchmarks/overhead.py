@@ -30,9 +30,11 @@ def measure(setup: Setup) -> list[Comparison]:
 
 def through_endpoint(setup: Setup) -> Comparison:
     """Embedding throughput with the server, HTTP and every check, as a share of the encoder's in this process."""
-    script = [sys.executable, str(HERE / "embedding_throughput.py"), "--json", "--repeats", str(max(setup.repeats, 3))]
+    faq = HERE.parent / "data" / "sagemaker_faq.csv"
+    script = [sys.executable, str(HERE / "embedding_throughput.py"), "--source", str(faq), "--json"]
+    options = ["--repeats", str(max(setup.repeats, 3)), "--cache", str(setup.cache)]
     with step("texts through an endpoint and through the encoder in one process"):
-        found = json.loads(output_of([*script, "--cache", str(setup.cache)], cwd=HERE.parent))
+        found = json.loads(output_of([*script, *options]))
     rates = {name: tuple(found["texts"] / took for took in times) for name, times in found["seconds"].items()}
     return Comparison(
         f"{found['texts']} texts of {found['tokens_per_text']} tokens through an endpoint",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from itertools import pairwise
 from pathlib import Path
 
 from comparison import Comparison, Target
 from contenders import FIRST_IMPORTS, RAGWRIGHT, Pass, Setup
+from sources import write_repeated
 
 LIMIT_MIB = 1.5e9 / 2**20
 WITHIN, GROWTH = Target("at most", 1), Target("at most", 1.5)
@@ -43,12 +43,8 @@ def peak_memory(setup: Setup) -> list[Comparison]:
 
 
 def written(setup: Setup, rows: int) -> Path:
-    """A source of so many rows, written row by row: a list of a million would be larger than what is measured."""
+    """A source of so many rows."""
     path = setup.work / f"memory-{rows}.jsonl"
     if not path.exists():
-        with path.open("w", encoding="utf-8") as file:
-            for number in range(rows):
-                row = setup.given[number % len(setup.given)]
-                case = f" (case {number})" if number >= len(setup.given) else ""
-                file.write(json.dumps(row | {"question": row["question"] + case}, ensure_ascii=False) + "\n")
+        write_repeated(setup.given, rows, path)
     return path

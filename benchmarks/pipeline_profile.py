@@ -34,6 +34,7 @@ sys.path.insert(0, str(HERE / "peers"))
 
 from processes import unwind_on_sigterm  # noqa: E402
 from ragwright_reindex import STAGES, ConstantTimeEmbedder, settings_of  # noqa: E402
+from sources import write_repeated  # noqa: E402
 
 from ragwright.embedding import EndpointEmbedder  # noqa: E402
 from ragwright.index import reindex as stages  # noqa: E402
@@ -193,16 +194,11 @@ def followed(settings: Any, source: Path, *, constant: bool, functions: int) -> 
 
 
 def repeated(given: Path, rows: int, path: Path) -> Path:
-    """A source of so many rows, written row by row."""
+    """A source of so many rows."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with given.open(encoding="utf-8") as file:
-            found = [json.loads(line) for line in islice(file, rows)]
-        with path.open("w", encoding="utf-8") as file:
-            for number in range(rows):
-                row = found[number % len(found)]
-                case = f" (case {number})" if number >= len(found) else ""
-                file.write(json.dumps(row | {"question": row["question"] + case}, ensure_ascii=False) + "\n")
+            write_repeated([json.loads(line) for line in islice(file, rows)], rows, path)
     return path
 
 

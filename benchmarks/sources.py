@@ -54,3 +54,15 @@ def repeated(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]
     """So many rows, the given ones over and over, with questions that occur once."""
     found = (rows[number % len(rows)] for number in range(count))
     return [row | {"question": f"{row['question']} (case {number})"} for number, row in enumerate(found)]
+
+
+def write_repeated(rows: Sequence[dict[str, Any]], count: int, path: Path) -> None:
+    """Write so many rows one by one, since a list of a million is more than a re-index may hold.
+
+    The given ones come first as they are, and then over and over, with a number behind each question.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        for number in range(count):
+            row = rows[number % len(rows)]
+            case = f" (case {number})" if number >= len(rows) else ""
+            file.write(json.dumps(row | {"question": row["question"] + case}, ensure_ascii=False) + "\n")

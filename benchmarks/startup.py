@@ -16,10 +16,10 @@ from contenders import Setup
 from prefect_on_loopback import PrefectServer
 from processes import output_of, step
 
-ROOT = Path(__file__).resolve().parents[1]
+FAQ = str(Path(__file__).resolve().parents[1] / "data" / "sagemaker_faq.csv")
 QUESTION = "Which instance types does Managed Spot Training support?"
 EMPTY_FLOW = "from prefect import flow\n@flow\ndef empty():\n    return 1\nempty()"
-OUR_FLOW = "from flows.watch_source import watch_source\nwatch_source()"
+OUR_FLOW = "import sys\nfrom flows.watch_source import watch_source\nwatch_source(source=sys.argv[1])"
 LOAD_MODELS = """
 import sys
 from pathlib import Path
@@ -63,12 +63,12 @@ def measure(setup: Setup) -> list[Comparison]:
          lambda: python(LOAD_MODELS, str(setup.cache))),
         ("`ragwright ask`, endpoints up", lambda: took(tool, "ask", QUESTION), "import of what it uses",
          lambda: python("import ragwright.cli.ask, ragwright.assembly, lancedb")),
-        ("flow `watch_source`, with a server that runs", lambda: python(OUR_FLOW), "an empty flow",
+        ("flow `watch_source`, with a server that runs", lambda: python(OUR_FLOW, FAQ), "an empty flow",
          lambda: python(EMPTY_FLOW)),
     ]  # fmt: skip
     try:
         with step("an index to ask"):
-            took(tool, "reindex", "--source", str(ROOT / "data" / "sagemaker_faq.csv"))
+            took(tool, "reindex", "--source", FAQ)
         with PrefectServer(home) as server:
             environment |= server.environment()
             return [by_turns(setup, *pair) for pair in pairs]
@@ -101,5 +101,5 @@ def process(command: tuple[str, ...], environment: dict[str, str]) -> float:
         Failed: It did not exit with 0.
     """
     started = time.perf_counter()
-    output_of(command, cwd=ROOT, environment=environment, accepted=(0,), silent=True, limit=300)
+    output_of(command, environment=environment, accepted=(0,), silent=True, limit=300)
     return round(time.perf_counter() - started, 3)

@@ -87,6 +87,7 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("RAGWRIGHT_")]:
         del os.environ[name]  # the caller's settings are not what is measured
     unwind_on_sigterm()
+    results = args.results.absolute()
     with nullcontext(args.work) if args.work else tempfile.TemporaryDirectory() as folder:
         work = Path(folder).absolute()
         work.mkdir(parents=True, exist_ok=True)
@@ -105,9 +106,10 @@ def main() -> int:
             peers=args.peers.absolute(),
             cache=args.cache.absolute(),
         )
+        os.chdir(work)  # nor are those of the caller's ragwright.toml or .env
         # Those that are named are measured; without names, a run goes on where one before it in the same folder ended.
         left = args.benchmark or [name for name in BENCHMARKS if not ended(setup, name)]
-        missed, failed = measure(setup, left, args.results)
+        missed, failed = measure(setup, left, results)
     print("".join(f"\nmissed: {line}" for line in missed) + "".join(f"\nfailed: {line}" for line in failed))
     return 2 if failed else 1 if missed else 0
 
