@@ -1,7 +1,7 @@
 """The lines of a manifest: what an earlier generation shows of the source, and what the new one is to show.
 
-Read a run at a time; of an earlier generation's rows 24 bytes stay in memory, and its lines where some of them are
-shown on.
+Read a run at a time; of an earlier generation's rows 48 bytes stay in memory while they are looked up, and its lines
+where some of them are shown on.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ragwright.index.attempt import MANIFEST, Attempt, manifest_of
 from ragwright.index.catalog import Catalog, folder
 from ragwright.seen import NEVER, Seen
 
-SOURCE = pa.schema([("row", pa.int64()), ("row_key", pa.string()), ("row_hash", pa.string())])
-"""A source row that is fit: its number, its key, and the hash of what it says."""
+SOURCE = pa.schema([("row", pa.int64()), ("row_key", pa.string()), ("base_row", pa.int64())])
+"""A source row that is fit: its number, its key, and its number in the base (`ShownRows`), or `NEVER`."""
 LINES = pa.schema([MANIFEST.field(name) for name in ("row", "row_key", "row_hash", "part", "parts", "chunk_id")])
 """What a generation shows, before it is known which records show it."""
 
@@ -131,16 +131,13 @@ class _Unchanged:
     def __init__(self, attempt: Attempt, base: pa.Table) -> None:
         self._base, self._damage = base.select(LINES.names), attempt.damage
         self._parts = base["parts"].to_numpy()
-        first = np.flatnonzero(base["part"].to_numpy() == 0)
-        self._places = Seen()
-        self._places.note(_identities(base.take(pa.array(first))), first)
+        self._first = np.flatnonzero(base["part"].to_numpy() == 0)
 
     def of(self, rows: pa.Table) -> pa.Table:
         """Those of some source rows (`SOURCE`)."""
-        found = self._places.find(_identities(rows))
-        found[self._damage.concerns(rows).to_numpy(zero_copy_only=False)] = NEVER
-        at = np.flatnonzero(found != NEVER)
-        start = found[at]
+        found = rows["base_row"].to_numpy()
+        at = np.flatnonzero((found != NEVER) & ~self._damage.concerns(rows).to_numpy(zero_copy_only=False))
+        start = self._first[found[at]]
         count = self._parts[start]
         # A row's lines are neighbours: start, start + 1, ... for as many as it has parts.
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)

@@ -69,45 +69,49 @@ class _Decided:
     Attributes:
         plan: All of it; empty where nothing was there.
         kept: Of `plan`, the records that the new generation shows: `record_id`, `born`.
-        places: Where in `kept` a chunk id is.
+        places: Where in `kept` the record of each desired line is, in their order; null where it has to be made.
+        made: The chunks that are to be inserted.
     """
 
     plan: Plan = Plan(OPERATIONS.empty_table())  # noqa: RUF009 - frozen, and so is what it holds
     kept: pa.Table | None = None
-    places: Seen | None = None
+    places: pa.Array | None = None
+    made: Seen | None = None
 
     @classmethod
     def of(cls, attempt: Attempt, known: pa.Table, desired: DesiredLines) -> _Decided:
         """Beside everything that the new generation is to show."""
         wanted = pa.concat_arrays([pa.array([], pa.string()), *map(chunk_ids, desired)])
         plan = reconcile(known, wanted, base=attempt.begin.base, generation=attempt.generation)
-        kept, places = plan.of(Op.KEEP, Op.REVIVE, Op.REWRITE).combine_chunks(), Seen()
-        places.note(kept["chunk_id"].to_pylist(), range(len(kept)))
-        return cls(plan, kept, places)
+        kept, made = plan.of(Op.KEEP, Op.REVIVE, Op.REWRITE).combine_chunks(), Seen()
+        inserts = plan.of(Op.INSERT)["chunk_id"].to_pylist()
+        made.note(inserts, range(len(inserts)))
+        places = pc.index_in(wanted, kept["chunk_id"].combine_chunks())
+        return cls(plan, kept.select(["record_id", "born"]), places, made)
 
-    def shown(self, lines: pa.Table, generation: int) -> pa.Table:
-        """Manifest lines with the records that show them: those that are kept, or else new ones."""
-        chunks = chunk_ids(lines)
-        record = pc.binary_join_element_wise(chunks, str(generation), ".")
+    def shown(self, lines: pa.Table, start: int, generation: int) -> pa.Table:
+        """Desired lines from `start` on with the records that show them: those that are kept, or else new ones."""
+        record = pc.binary_join_element_wise(chunk_ids(lines), str(generation), ".")
         born = pa.array(np.full(len(lines), generation))
         if self.places is not None and self.kept is not None:
-            found = self.places.find(chunks.to_pylist())
-            at = pa.array(found, mask=found == NEVER)
+            at = self.places.slice(start, len(lines))
             record = pc.coalesce(pc.take(self.kept["record_id"].combine_chunks(), at), record)
             born = pc.coalesce(pc.take(self.kept["born"].combine_chunks(), at), born)
         return lines.append_column("record_id", record).append_column("born", born).select(MANIFEST.names)
 
     def inserts(self, chunks: pa.Array) -> pa.Array:
-        """Those of some wanted chunks that no record shows."""
-        if self.places is None:
+        """Those of some staged chunks that no record shows."""
+        if self.made is None:
             return chunks
-        return chunks.filter(pa.array(self.places.find(chunks.to_pylist()) == NEVER))
+        return chunks.filter(pa.array(self.made.find(chunks.to_pylist()) != NEVER))
 
 
 def _write_manifest(attempt: Attempt, desired: DesiredLines, decided: _Decided) -> None:
+    start = 0
     with tables.writing(attempt.catalog, attempt.path("manifest.parquet"), MANIFEST) as manifest:
         for lines in desired:
-            manifest.write(decided.shown(lines, attempt.generation))
+            manifest.write(decided.shown(lines, start, attempt.generation))
+            start += len(lines)
 
 
 def _write_plan(attempt: Attempt, partitions: int, decided: _Decided) -> Outline:
@@ -121,7 +125,7 @@ def _write_plan(attempt: Attempt, partitions: int, decided: _Decided) -> Outline
             new = _insertion(decided.inserts(chunks), generation)
             plan.write(new)
             inserts.append(len(new))
-        if decided.places is None:
+        if decided.made is None:
             counts[Op.INSERT] = sum(inserts)
         elif counts[Op.INSERT] > sum(inserts):
             # Rows that are as they were, of which the store has lost a record: to be missed when all is verified.

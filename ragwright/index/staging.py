@@ -191,10 +191,11 @@ class _Pass:
         for partition in merged(partitions, _CHECKED_BYTES) if self._trusting else partitions:
             rows = partition.rows
             live = self._live.numbers(rows)
-            shown = (live if self._base is self._live else self._base.numbers(rows)) != NEVER
-            shown &= ~self._attempt.damage.concerns(rows).to_numpy(zero_copy_only=False)
+            base = live if self._base is self._live else self._base.numbers(rows)
+            shown = (base != NEVER) & ~self._attempt.damage.concerns(rows).to_numpy(zero_copy_only=False)
             trusted = live != NEVER if self._trusting else np.zeros(len(rows), bool)
-            rows = rows.append_column("live", pa.array(live)).append_column("shown", pa.array(shown))
+            for name, column in (("live", live), ("base_row", base), ("shown", shown)):
+                rows = rows.append_column(name, pa.array(column))
             checked = self._gate.check(rows, partition.rejected, trusted=trusted)
             kept, oversized = _split_oversized(checked.good)
             good.write(kept.select(SOURCE.names))
