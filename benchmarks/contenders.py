@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -247,8 +247,11 @@ def attempt(contender: Contender, once: Callable[[], Pass]) -> Pass | str:
 
 
 @contextmanager
-def embedding_endpoint(setup: Setup, state: Path) -> Iterator[None]:
-    """A model server for as long as the block; peers find its address and key in their environment, not in `ps`."""
+def embedding_endpoint(setup: Setup, state: Path, *, remember: bool) -> Iterator[None]:
+    """A model server for as long as the block; peers find its address and key in their environment, not in `ps`.
+
+    With `remember` it keeps token states, as it does by default; nobody but ragwright asks for them.
+    """
     sys.path.insert(0, str(PEERS))
     from ragwright_reindex import settings_of
 
@@ -258,14 +261,22 @@ def embedding_endpoint(setup: Setup, state: Path) -> Iterator[None]:
 
     settings = settings_of(state, "minilm", setup.cache.absolute())
     specs = wanted_endpoints(settings, generator=False)
-    with in_service(settings, specs, minutes=10), open_host(settings) as host:
+    with environment({} if remember else {"RAGWRIGHT_ENCODER__REMEMBER_MB": "0"}), ExitStack() as stack:
+        stack.enter_context(in_service(settings, specs, minutes=10))
+        host = stack.enter_context(open_host(settings))
+        stack.callback(host.delete, specs[0].name)
         info = host.describe(specs[0].name)
         token = Folder(settings.home / "endpoints", info.name).token or ""
-        found = {"BENCH_ENDPOINT_URL": str(info.url), "BENCH_ENDPOINT_TOKEN": token}
-        os.environ.update(found)
-        try:
-            yield
-        finally:
-            for name in found:
-                del os.environ[name]
-            host.delete(info.name)
+        stack.enter_context(environment({"BENCH_ENDPOINT_URL": str(info.url), "BENCH_ENDPOINT_TOKEN": token}))
+        yield
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Variables that processes find which are started in the block."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]

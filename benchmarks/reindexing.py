@@ -77,10 +77,16 @@ def first_with_encoder(setup: Setup) -> list[Comparison]:
     def peer(contender: Contender) -> Pass:
         return aside(setup, contender, sources["original"], "--encoder", "endpoint")
 
-    peers = {each: partial(peer, each) for each in (LANGCHAIN, LLAMAINDEX, TUTORIAL)}
-    with embedding_endpoint(setup, home):
-        ours(setup.sources(min(setup.encoder_rows, WARM_ROWS)))  # the server meets shapes of text without a clock
-        passes = by_turns(setup, {RAGWRIGHT: ours, BARE_ENCODER: bare, **peers}, most=ENCODER_REPEATS)
+    def served(once: Callable[[], Pass], *, remember: bool) -> Pass:
+        """By a server that has met shapes of text without a clock, and knows nothing of the passes before."""
+        with embedding_endpoint(setup, home, remember=remember):
+            ours(setup.sources(min(setup.encoder_rows, WARM_ROWS)))
+            return once()
+
+    works = {RAGWRIGHT: partial(served, ours, remember=True), BARE_ENCODER: bare}
+    for each in (LANGCHAIN, LLAMAINDEX, TUTORIAL):
+        works[each] = partial(served, partial(peer, each), remember=False)
+    passes = by_turns(setup, works, most=ENCODER_REPEATS)
     what = f"first index, {setup.encoder_rows:,} rows, all-MiniLM-L6-v2 on this processor"
     mine, alone = complete(passes[RAGWRIGHT]), complete(passes[BARE_ENCODER])
     share = partial(Comparison, direction="share")
