@@ -42,7 +42,7 @@ class TokenStates:
 
     Attributes:
         rows: float16 [tokens of all texts, dimension], text after text.
-        lengths: Tokens of each text; at least one.
+        lengths: Tokens of each text, of at least one text.
     """
 
     rows: npt.NDArray[np.float16]
