@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--large-rows", type=int, default=100_000, help="of the larger unchanged source; 0: none")
     parser.add_argument("--memory-rows", type=int, nargs="+", default=[16_407, 200_000, 1_000_000])
     parser.add_argument("--records", type=int, nargs="+", default=[1_000, 100_000, 1_000_000])
-    parser.add_argument("--encoder-rows", type=int, default=1_500, help="where a real encoder works")
+    parser.add_argument("--encoder-rows", type=int, default=3_000, help="where a real encoder works")
     parser.add_argument("--dask-rows", type=int, default=20_000)
     parser.add_argument("--repeats", type=int, default=5, help="of everything that is timed, at most")
     parser.add_argument("--patience", type=float, default=40, help="seconds after which no peer is asked once more")
