@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from ragwright.folders import files_under
 from ragwright.index.catalog import Catalog
 
 _UNFINISHED = re.compile(r".+#\d+")
@@ -20,7 +21,7 @@ def unfinished_files(catalog: Catalog, below: str = "") -> list[Path]:
     if catalog.location.startswith("s3://"):
         return []
     root = Path(catalog.location.removeprefix("file://")) / catalog.index / below
-    return [path for path in root.rglob("*#*") if _UNFINISHED.fullmatch(path.name)]
+    return [path for path in files_under(root) if _UNFINISHED.fullmatch(path.name)]
 
 
 def remove(files: Iterable[Path]) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ragwright.errors import is_disk_full
+from ragwright.folders import files_under
 from ragwright.models.catalog import HubSource, ModelFile, S3Source, WheelSource
 from ragwright.progress import Progress
 
@@ -185,10 +186,10 @@ def _write(target: Path, pieces: Iterable[bytes], file: ModelFile, progress: Pro
 
 def _bytes_in(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
+    for path in files_under(folder):
         try:
             total += path.stat().st_size
-        except FileNotFoundError:  # pip renames its temporary files as it goes
+        except FileNotFoundError:  # pip renames and removes its temporary files as it goes
             continue
     return total
 

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from ragwright.documents import Match, records_schema
 from ragwright.errors import RagwrightError, StorageFull, StoreError, Unavailable, is_disk_full
+from ragwright.folders import files_under
 from ragwright.stores import limits, vector_index, visibility, words
 from ragwright.stores.commits import despite_conflicts, exclusive
 from ragwright.stores.known_ids import KnownIds
@@ -190,8 +191,9 @@ class LanceDBStore:
             # Files of unfinished commits may go because the lock says that no commit is under way.
             table.optimize(cleanup_older_than=_KEEP_VERSIONS, delete_unverified=True)
             # It passes over files that a killed writer had not given their name yet.
-            for draft in self._table_folder(space).rglob(".tmp*"):
-                draft.unlink(missing_ok=True)
+            for file in files_under(self._table_folder(space)):
+                if file.name.startswith(".tmp"):
+                    file.unlink(missing_ok=True)
             self._sweep_dropped()
 
         self._write(space, compact)
