@@ -3,15 +3,17 @@
 from ragwright.embedding.endpoint import EndpointEmbedder, plan_batches
 from ragwright.embedding.hashed import HashingEmbedder
 from ragwright.embedding.opening import open_embedder
-from ragwright.embedding.port import Embedder, Kind, TokenVectors, Vectors
+from ragwright.embedding.port import Embedder, EmbedsAhead, Kind, TokenVectors, Vectors, embed_each
 
 __all__ = [
     "Embedder",
+    "EmbedsAhead",
     "EndpointEmbedder",
     "HashingEmbedder",
     "Kind",
     "TokenVectors",
     "Vectors",
+    "embed_each",
     "open_embedder",
     "plan_batches",
 ]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -44,6 +47,35 @@ Batch = npt.NDArray[np.int64]
 """Indices into the caller's texts."""
 Reply = list[tuple[Batch, Vectors]]
 """Vectors for some of the caller's texts; several pairs where a request was halved."""
+
+
+@dataclass(eq=False)
+class _Group:
+    """Texts of one call on their way.
+
+    Attributes:
+        texts: The caller's.
+        tokens: Of each.
+        batches: A request for each; none if a text is too long.
+        again: Which text is embedded once more by itself.
+        stop: No further request is sent once this is set.
+        replies: Of each batch, where they have been handed to other threads.
+        reply_again: Likewise, of that text by itself.
+    """
+
+    texts: Sequence[str]
+    tokens: Tokens
+    batches: Sequence[Batch]
+    again: int | None
+    stop: threading.Event = field(default_factory=threading.Event)
+    replies: Sequence[Future[Reply]] = ()
+    reply_again: Future[Reply] | None = None
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self.stop.set()
+        for future in (*self.replies, *filter(None, [self.reply_again])):
+            future.cancel()
 
 
 class EndpointEmbedder:
@@ -103,22 +135,25 @@ class EndpointEmbedder:
 
     def embed(self, texts: Sequence[str], *, kind: Kind = "document") -> Vectors:
         """float32 [len(texts), dimension], in the order of `texts`."""
-        vectors = np.empty((len(texts), self.fingerprint.dimension), np.float32)
-        if not texts:
-            return vectors
-        tokens = self.count_tokens(texts)
-        refuse_too_long(tokens, self.max_tokens)
-        batches = plan_batches(tokens, max_tokens=self._batch_tokens, max_texts=self._settings.batch_texts)
-        if len(batches) == 1:
-            replies = iter([self._send(texts, tokens, batches[0], threading.Event())])
-        else:
-            replies = self._send_all(texts, tokens, batches)
-        for reply in replies:
-            for batch, found in reply:
-                vectors[batch] = found
-        if self._settings.check_order and kind == "document" and self._endpoint.contract != "openai-embeddings":
-            self._check_order(texts, tokens, vectors)
-        return vectors
+        group = self._group(texts, kind)
+        if len(group.batches) > 1:
+            self._begin(group)
+        return self._vectors(group)
+
+    def embed_each(self, groups: Iterable[Sequence[str]], *, kind: Kind = "document") -> Iterator[Vectors]:
+        """See `EmbedsAhead`."""
+        under_way: deque[_Group] = deque()
+        try:
+            for texts in groups:
+                under_way.append(group := self._group(texts, kind))
+                self._begin(group)
+                if len(under_way) > 1:
+                    yield self._vectors(under_way.popleft())
+            while under_way:
+                yield self._vectors(under_way.popleft())
+        finally:
+            for group in under_way:
+                group.end()
 
     def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors] | None:
         """What each token of each text means in its text; None where the contract or the server has no such thing."""
@@ -159,26 +194,52 @@ class EndpointEmbedder:
     ) -> None:
         self.close()
 
-    def _send_all(self, texts: Sequence[str], tokens: Tokens, batches: Sequence[Batch]) -> Iterator[Reply]:
-        """Replies as they come; the first error stops what has not been sent."""
-        stop = threading.Event()
-        futures = [self._pool.submit(self._send, texts, tokens, batch, stop) for batch in batches]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            stop.set()
-            for future in futures:
-                future.cancel()
+    def _group(self, texts: Sequence[str], kind: Kind) -> _Group:
+        """Texts, and how they will be asked for; one that is too long is an error when it is the group's turn."""
+        tokens = self.count_tokens(texts)
+        fit = bool((tokens <= self.max_tokens).all())
+        limits = {"max_tokens": self._batch_tokens, "max_texts": self._settings.batch_texts}
+        numbered = self._endpoint.contract == "openai-embeddings"
+        checked = self._settings.check_order and kind == "document" and not numbered and len(texts) > 1
+        return _Group(
+            texts,
+            tokens,
+            plan_batches(tokens, **limits) if fit else [],
+            random.randrange(len(texts)) if checked else None,  # noqa: S311 - a sample, not a secret
+        )
 
-    def _send(self, texts: Sequence[str], tokens: Tokens, batch: Batch, stop: threading.Event) -> Reply:
+    def _begin(self, group: _Group) -> None:
+        """Have the group's requests sent as soon as those before them leave room."""
+        group.replies = [self._pool.submit(self._send, group, batch) for batch in group.batches]
+        if group.again is not None and group.batches:
+            group.reply_again = self._pool.submit(self._send, group, np.array([group.again]))
+
+    def _vectors(self, group: _Group) -> Vectors:
+        """The group's vectors once all are there; the first error stops what has not been sent."""
+        refuse_too_long(group.tokens, self.max_tokens)
+        vectors = np.empty((len(group.texts), self.fingerprint.dimension), np.float32)
+        try:
+            sent = (future.result() for future in as_completed(group.replies))
+            for reply in sent if group.replies else map(partial(self._send, group), group.batches):
+                for batch, found in reply:
+                    vectors[batch] = found
+            if group.again is not None:
+                again = group.reply_again
+                [(_, alone)] = again.result() if again else self._send(group, np.array([group.again]))
+                self._check_order(group, vectors[group.again], alone[0])
+        finally:
+            group.end()
+        return vectors
+
+    def _send(self, group: _Group, batch: Batch) -> Reply:
         """One request, or as many as the server makes of it by finding it too large."""
+        tokens, stop = group.tokens, group.stop
 
         def send_once() -> Reply:
             if stop.is_set():
                 return []
             try:
-                return self._ask(texts, tokens, batch)
+                return self._ask(group.texts, tokens, batch)
             except RagwrightError as error:
                 if not _is_too_large(error):
                     raise
@@ -189,7 +250,7 @@ class EndpointEmbedder:
                         hint="Lower chunking.max_tokens, or give the endpoint a larger limit.",
                     ) from error
             half = len(batch) // 2
-            return self._send(texts, tokens, batch[:half], stop) + self._send(texts, tokens, batch[half:], stop)
+            return self._send(group, batch[:half]) + self._send(group, batch[half:])
 
         try:
             return self._retry.call(send_once, sleep=stop.wait)
@@ -197,22 +258,18 @@ class EndpointEmbedder:
             stop.set()  # here, in the thread that failed: it would take up the next batch before the caller hears of it
             raise
 
-    def _check_order(self, texts: Sequence[str], tokens: Tokens, vectors: Vectors) -> None:
-        """Embed one of the texts again, by itself: in a reply without indices nothing else tells a lost order.
+    def _check_order(self, group: _Group, among_others: Vectors, alone: Vectors) -> None:
+        """Compare two vectors of one text: in a reply without indices nothing else tells a lost order.
 
         Raises:
-            EndpointError: Its vector is another one now.
+            EndpointError: They are not of the same text.
         """
-        if len(texts) < 2:
-            return
-        index = random.randrange(len(texts))  # noqa: S311 - a sample, not a secret
-        [(_, alone)] = self._send(texts, tokens, np.array([index]), threading.Event())
-        one, other = vectors[index].astype(np.float64), alone[0].astype(np.float64)
+        one, other = among_others.astype(np.float64), alone.astype(np.float64)
         cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other) or 1.0)
         if cosine < _SAME_TEXT:
             raise EndpointError(
-                f"text {index} of {len(texts)} has another vector when it is embedded by itself (cosine {cosine:.3f}): "
-                "the endpoint does not answer in the order of the request",
+                f"text {group.again} of {len(group.texts)} has another vector when it is embedded by itself "
+                f"(cosine {cosine:.3f}): the endpoint does not answer in the order of the request",
                 place=self._place,
                 hint="Use an endpoint that numbers its vectors (embedding.contract openai-embeddings), or set "
                 "embedding.batch_texts to 1; then rebuild with `ragwright reindex --full`.",

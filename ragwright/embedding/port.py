@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
@@ -62,6 +62,30 @@ class Embedder(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class EmbedsAhead(Protocol):
+    """An embedder that can be given the next texts before it has done with the last."""
+
+    def embed_each(self, groups: Iterable[Sequence[str]], *, kind: Kind = "document") -> Iterator[Vectors]:
+        """The vectors of one group of texts after another, each as `embed` gives them.
+
+        A group is taken, and on its way, before the vectors of the one before it are waited for: two at most. What
+        goes wrong with a group is raised in its turn, when those before it have been given out. Closing the iterator
+        stops both.
+        """
+
+
+def embed_each(
+    embedder: Embedder, groups: Iterable[Sequence[str]], *, kind: Kind = "document"
+) -> Generator[Vectors, None, None]:
+    """The vectors of one group of texts after another; ahead of the caller by a group if the embedder can be."""
+    if isinstance(embedder, EmbedsAhead):
+        yield from embedder.embed_each(groups, kind=kind)
+    else:
+        for texts in groups:
+            yield embedder.embed(texts, kind=kind)
 
 
 def refuse_too_long(tokens: npt.NDArray[np.int32], max_tokens: int) -> None:

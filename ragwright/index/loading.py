@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ragwright.embedding import Vectors
 from ragwright.errors import ConfigurationError, StoreError
@@ -129,9 +130,18 @@ class EarlierVectors:
         self._look(attempt, partition, wanted)
         self.ids = pa.array(list(self._found), pa.string())
 
-    def of(self, chunk_ids: Sequence[str]) -> Vectors:
-        """Their vectors, float32 [n, dimension]."""
-        return np.stack([self._found[chunk_id] for chunk_id in chunk_ids])
+    def unknown(self, chunks: pa.Table) -> pa.Table:
+        """Those sections that are to be embedded."""
+        return chunks.filter(pc.invert(pc.is_in(chunks["chunk_id"], self.ids)))
+
+    def joined(self, chunks: pa.Table, embedded: Vectors) -> Vectors:
+        """The vectors of sections, in their order, float32 [n, dimension], given those of the unknown among them."""
+        if len(embedded) == len(chunks):
+            return embedded
+        new = iter(embedded)
+        return np.stack(
+            [self._found[one] if one in self._found else next(new) for one in chunks["chunk_id"].to_pylist()]
+        )
 
     def _look(self, attempt: Attempt, partition: int, wanted: pa.ChunkedArray) -> None:
         loader = _loader(attempt)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ragwright.documents import FOREVER, records_schema
-from ragwright.embedding import Embedder, Vectors
+from ragwright.embedding import Embedder, Vectors, embed_each
 from ragwright.index import loading
 from ragwright.index.attempt import Attempt
 from ragwright.index.catalog import HEAD_TTL, Catalog, folder
@@ -46,8 +47,10 @@ def write_partition(
 ) -> Written:
     """Embed and insert what the plan takes from one staged partition.
 
-    Embedding the next batch and writing the last one overlap; two batches are in memory at most. What an earlier try of
-    this stage saw acknowledged is not sent again. A large first load is not sent but put into files (`loading`).
+    Embedding and writing overlap, and a batch's texts are on their way before the vectors of the last one are there, so
+    that the encoder need not wait for us. A batch is begun when the last but one has been written: two are in memory at
+    most. What an earlier try of this stage saw acknowledged is not sent again. A large first load is not sent but put
+    into files (`loading`).
 
     Args:
         attempt: Planned.
@@ -72,38 +75,32 @@ def write_partition(
     reused = chunks.filter(pc.is_in(chunks["chunk_id"], earlier.ids))
     whole = Written(whole.embedded - len(reused), whole.written, whole.tokens - (pc.sum(reused["tokens"]).as_py() or 0))
     done = whole.written - len(chunks)
+    batches = [chunks.slice(offset, batch) for offset in range(0, len(chunks), batch)]
     with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as executor:
-        under_way: Future[None] | None = None
+        writes: list[Future[None]] = []
+
+        def unknown_texts() -> Iterator[list[str]]:
+            for number, taken in enumerate(batches):
+                if number > 1:
+                    writes[number - 2].result()
+                yield earlier.unknown(taken)["embed_text"].to_pylist()
+
         try:
-            for offset in range(0, len(chunks), batch):
-                taken = chunks.slice(offset, batch)
-                vectors = _vectors(taken, embedder, earlier)
-                done += len(taken)
-                if under_way:
-                    under_way.result()
-                # Named by place among all of the partition's notes: none is written over, whatever size batches had.
-                name = f"{partition:05d}-{len(notes) + offset // batch:05d}"
-                under_way = executor.submit(_insert, attempt, taken, vectors, name, bulk=bulk)
-                progress("embedding", done, whole.written)
+            with closing(embed_each(embedder, unknown_texts(), kind="document")) as embedded:
+                for taken, vectors in zip(batches, embedded, strict=True):
+                    # By place among all of the partition's notes: none is written over, whatever size batches had.
+                    name = f"{partition:05d}-{len(notes) + len(writes):05d}"
+                    joined = earlier.joined(taken, vectors)
+                    for last in writes[-1:]:
+                        last.result()
+                    writes.append(executor.submit(_insert, attempt, taken, joined, name, bulk=bulk))
+                    done += len(taken)
+                    progress("embedding", done, whole.written)
         finally:
             # Also when embedding failed: what is on its way must be known to have ended before the stage does.
-            if under_way:
-                under_way.result()
+            for last in writes[-1:]:
+                last.result()
     return whole
-
-
-def _vectors(chunks: pa.Table, embedder: Embedder, earlier: loading.EarlierVectors) -> Vectors:
-    """A vector for each section, in their order; only what no earlier attempt has embedded is."""
-    known = pc.is_in(chunks["chunk_id"], earlier.ids).to_numpy()
-    if not known.any():
-        return embedder.embed(chunks["embed_text"].to_pylist(), kind="document")
-    found = earlier.of(chunks["chunk_id"].filter(pa.array(known)).to_pylist())
-    vectors = np.empty((len(chunks), found.shape[1]), np.float32)
-    vectors[known] = found
-    if not known.all():
-        unknown = chunks["embed_text"].filter(pa.array(~known))
-        vectors[~known] = embedder.embed(unknown.to_pylist(), kind="document")
-    return vectors
 
 
 def _insert(attempt: Attempt, chunks: pa.Table, vectors: Vectors, name: str, *, bulk: bool) -> None:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pytest
 from guide import adapters_of_the_guide
 
-from ragwright.embedding import Embedder, EndpointEmbedder, HashingEmbedder, open_embedder
+from ragwright.embedding import Embedder, EndpointEmbedder, HashingEmbedder, embed_each, open_embedder
 from ragwright.endpoints import Contract, EndpointSpec, Lease
 from ragwright.endpoints.local import LocalHost
 from ragwright.errors import RequestRejected
@@ -117,6 +117,14 @@ def test_a_vector_does_not_depend_on_its_neighbours(embedder: Embedder) -> None:
 def test_vectors_follow_the_order_of_the_texts(embedder: Embedder) -> None:
     backwards = embedder.embed(SENTENCES[::-1])[::-1]
     assert cosines(embedder.embed(SENTENCES), backwards).min() >= 0.9999
+
+
+def test_groups_of_texts_are_embedded_one_after_another(embedder: Embedder) -> None:
+    groups = [SENTENCES[:2], [], SENTENCES[2:], SENTENCES[:1]]
+    found = list(embed_each(embedder, groups))
+    assert [len(vectors) for vectors in found] == [2, 0, 4, 1]
+    for group, vectors in zip(groups, found, strict=True):
+        assert not group or cosines(vectors, embedder.embed(group)).min() >= 0.9999
 
 
 def test_texts_that_say_the_same_are_nearer_than_others(embedder: Embedder) -> None:

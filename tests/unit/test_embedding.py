@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,75 @@ def test_a_thread_whose_request_failed_takes_up_no_other() -> None:
             with pytest.raises(RequestRejected):
                 model.embed(texts(40))
             assert len(server.asked) == tries
+
+
+def test_groups_come_one_after_another_each_as_if_alone(server: ModelServer) -> None:
+    groups = [texts(7), [], texts(1), texts(30), ["one more"]]
+    with embedder(server, batch_texts=4) as model:
+        found = list(model.embed_each(groups))
+    assert [len(vectors) for vectors in found] == [7, 0, 1, 30, 1]
+    for group, vectors in zip(groups, found, strict=True):
+        np.testing.assert_allclose(vectors, hash_embed(group, DIMENSION), atol=1e-6)
+
+
+def test_the_next_group_is_on_its_way_before_the_last_is_answered() -> None:
+    arrived = threading.Event()
+
+    def reply(payload: dict[str, Any]) -> Any:
+        if "second" in payload["inputs"]:
+            arrived.set()
+        elif payload["inputs"] == ["first"]:
+            assert arrived.wait(10), "nobody asked for the second group while the first was under way"
+        return honest_tei(payload)
+
+    with serve(reply) as server, embedder(server, concurrency=2) as model:
+        assert [len(vectors) for vectors in model.embed_each([["first"], ["second"]])] == [1, 1]
+    assert arrived.is_set()
+
+
+def test_no_more_than_two_groups_are_taken_at_a_time(server: ModelServer) -> None:
+    taken = []
+
+    def groups() -> Iterator[list[str]]:
+        for number in range(6):
+            taken.append(number)
+            yield texts(3)
+
+    with embedder(server) as model:
+        ahead = [len(taken) - given for given, _ in enumerate(model.embed_each(groups()))]
+    assert ahead == [2, 2, 2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("wrong", ["word " * 300, "the server refuses this"])
+def test_what_goes_wrong_with_a_group_is_raised_in_its_turn(wrong: str) -> None:
+    def reply(payload: dict[str, Any]) -> Any:
+        return Raw(b"no", 400) if "refuses" in str(payload["inputs"]) else honest_tei(payload)
+
+    with serve(reply) as server, embedder(server, batch_texts=1, concurrency=1) as model:
+        vectors = model.embed_each([texts(5), [*texts(5), wrong], texts(200)])
+        assert len(next(vectors)) == 5
+        with pytest.raises(RequestRejected):
+            next(vectors)
+        asked = len(server.asked)
+        assert model.embed(["goes on"]).shape == (1, DIMENSION)
+        assert len(server.asked) - asked <= 2
+    assert asked < 100
+
+
+def test_who_wants_no_more_groups_stops_what_has_not_been_sent() -> None:
+    def slow(payload: dict[str, Any]) -> Any:
+        time.sleep(0.02)
+        return honest_tei(payload)
+
+    with serve(slow) as server, embedder(server, batch_texts=1, concurrency=2) as model:
+        vectors = model.embed_each([["first"], texts(200)])
+        next(vectors)
+        assert isinstance(vectors, Generator)
+        vectors.close()
+        time.sleep(0.2)
+        asked = len(server.asked)
+        time.sleep(0.2)
+        assert len(server.asked) == asked < 20
 
 
 def test_an_embedder_goes_on_after_an_error() -> None:
