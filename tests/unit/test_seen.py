@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,18 +8,23 @@ from ragwright.seen import NEVER, Seen
 texts = st.text(max_size=3)
 
 
-@given(st.lists(st.lists(texts, max_size=12), max_size=12))
-def test_what_was_noted_is_found_and_nothing_else(runs):
-    known, expected = Seen(), {}
-    for run in runs:
-        assert known.find(run).tolist() == [expected.get(text, NEVER) for text in run]
-        new = [text for text in dict.fromkeys(run) if text not in expected]
-        numbers = range(len(expected), len(expected) + len(new))
-        known.note(new, numbers)
-        expected |= zip(new, numbers, strict=True)
-        assert known.find(list(expected)).tolist() == list(expected.values())
-    assert len(known) == len(expected)
-    assert known.find(["not one of them"]).tolist() == [NEVER]
+@pytest.mark.parametrize("most", [{"_FEW_TEXTS": 0}, {"_FEW_TEXTS": 6}, {"_FEW_CHARACTERS": 9}, {}])
+@given(runs=st.lists(st.lists(texts, max_size=12), max_size=12))
+def test_what_was_noted_is_found_and_nothing_else(most, runs):
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in most.items():
+            patched.setattr(seen, name, value)
+        known, expected = Seen(), {}
+        for run in runs:
+            assert known.find(run).tolist() == [expected.get(text, NEVER) for text in run]
+            new = [text for text in dict.fromkeys(run) if text not in expected]
+            numbers = range(len(expected), len(expected) + len(new))
+            known.note(new, numbers)
+            assert len(known) == len(expected) + len(new)
+            expected |= zip(new, numbers, strict=True)
+            assert known.find(list(expected)).tolist() == list(expected.values())
+        assert len(known) == len(expected)
+        assert known.find(["not one of them"]).tolist() == [NEVER]
 
 
 def test_texts_that_share_half_of_their_hash_are_told_apart(monkeypatch):
@@ -30,6 +36,7 @@ def test_texts_that_share_half_of_their_hash_are_told_apart(monkeypatch):
         return high, low
 
     monkeypatch.setattr(seen, "_hashes", alike)
+    monkeypatch.setattr(seen, "_FEW_TEXTS", 0)
     known = Seen()
     known.note(["a", "b", "c"], [1, 2, 3])
     known.note(["d"], [4])
