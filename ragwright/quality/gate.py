@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -168,7 +168,7 @@ def quarantine_table(faults: Sequence[Rejected]) -> pa.Table:
 
 
 class _Claims:
-    """Remembers, as hashes, which row was the first with a content, a key, a question."""
+    """Remembers which row was the first with a content, a key, a question."""
 
     COLUMNS = ("row", "first_row_with_content", "first_row_with_key", "first_row_with_question")
 
@@ -183,32 +183,66 @@ class _Claims:
         """
         import pandas as pd
 
-        columns = (rows[name].to_pylist() for name in ("row", "row_key", "question", "answer"))
-        numbers, keys, asked, answers = ([column[at] for at in index] for column in columns)
-        contents = [f"{len(question)}:{question}{answer}" for question, answer in zip(asked, answers, strict=True)]
-        content = _Firsts(self._contents, contents)
-        key = _Firsts(self._keys, keys)
-        question = _Firsts(self._questions, [folded_question(text) for text in asked])
-        firsts = {name: list(numbers) for name in self.COLUMNS}
+        fit = rows if len(index) == len(rows) else rows.take(pa.array(index))
+        own, keys, asked = fit["row"].to_numpy(), fit["row_key"].to_pylist(), fit["question"].to_pylist()
+        folded = [folded_question(text) for text in asked]
+        contents = _Contents(asked, fit["answer"])
+        firsts = {name: own.copy() for name in self.COLUMNS}
         with_content, with_key, with_question = (firsts[name] for name in self.COLUMNS[1:])
-        for at, row in enumerate(numbers):
+        # Who says what another row says asks what it asks: a row with a key and a question of its own is first in all.
+        alone = _unheard(self._keys, keys) & _unheard(self._questions, folded)
+        crowd = np.flatnonzero(~alone).tolist()
+        content, key, question = (
+            _Firsts(seen, [values[at] for at in crowd])
+            for seen, values in ((self._contents, contents), (self._keys, keys), (self._questions, folded))
+        )
+        for at, place in enumerate(crowd):
+            row = int(own[place])
             if (first := content.of(at, row)) != row:
-                with_content[at] = first
+                with_content[place] = first
             elif (first := key.of(at, row)) != row:
-                with_key[at] = first
+                with_key[place] = first
                 content.give_back(at)
             else:
-                with_question[at] = question.of(at, row)
-        for found in (content, key, question):
-            found.keep()
+                with_question[place] = question.of(at, row)
+        claims = np.flatnonzero((with_content == own) & (with_key == own))
+        self._contents.note(_Contents(asked, fit["answer"], claims), own[claims])
+        self._keys.note([keys[at] for at in claims.tolist()], own[claims])
+        asks = claims[with_question[claims] == own[claims]]
+        self._questions.note([folded[at] for at in asks.tolist()], own[asks])
         return pd.DataFrame(firsts, index=index)
+
+
+class _Contents(Sequence[str]):
+    """What rows ask and say, put together when somebody looks: mostly nobody does."""
+
+    def __init__(
+        self, questions: list[str], answers: pa.ChunkedArray, places: npt.NDArray[np.intp] | None = None
+    ) -> None:
+        self._questions, self._answers = questions, answers
+        self._places = np.arange(len(questions)) if places is None else places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, at: Any) -> Any:
+        place = int(self._places[at])
+        question = self._questions[place]
+        return f"{len(question)}:{question}{self._answers[place].as_py()}"
+
+
+def _unheard(earlier: Seen, values: list[str]) -> npt.NDArray[np.bool_]:
+    """Which of a partition's values no other row has, there or earlier: bool [len(values)]."""
+    codes = pa.array(values, pa.string()).dictionary_encode().indices.to_numpy()
+    found: npt.NDArray[np.bool_] = (np.bincount(codes)[codes] == 1) & (earlier.find(values) == NEVER)
+    return found
 
 
 class _Firsts:
     """The first rows with each of a partition's values, some of which earlier partitions had."""
 
     def __init__(self, earlier: Seen, values: list[str]) -> None:
-        self._earlier, self._values = earlier, values
+        self._values = values
         self._known = earlier.find(values).tolist()
         self._new: dict[str, int] = {}
 
@@ -220,10 +254,6 @@ class _Firsts:
     def give_back(self, at: int) -> None:
         """Let a later row claim the value that was just claimed."""
         del self._new[self._values[at]]
-
-    def keep(self) -> None:
-        """Remember what was claimed."""
-        self._earlier.note(list(self._new), list(self._new.values()))
 
 
 def _all_but(places: Iterable[int], count: int) -> pa.Array:

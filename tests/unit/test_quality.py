@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ragwright.documents import QUARANTINE, ROWS, Rejected
 from ragwright.errors import QualityError
 from ragwright.quality import QualityGate, check, fingerprint, write_data_docs
+from ragwright.quality.gate import _Claims
 from ragwright.settings import QualitySettings, SourceSettings
 from ragwright.sources import open_source
 
@@ -340,3 +341,51 @@ def test_real_faqs_pass(shared_data: Path, name: str, quarantined: dict[str, int
     report.enforce(QualitySettings())
     assert report.by_rule == quarantined
     assert report.warnings == ({"conflicting-answers": conflicts} if conflicts else {})
+
+
+def first_of_its_kind(partitions: Sequence[Sequence[tuple[str, str, str]]]) -> list[list[tuple[int, int, int, int]]]:
+    """Row, first row with its content, its key and its question: told one row after the other."""
+    contents: dict[tuple[str, str], int] = {}
+    keys: dict[str, int] = {}
+    questions: dict[str, int] = {}
+    found, row = [], 0
+    for partition in partitions:
+        lines = []
+        for key, question, answer in partition:
+            content = keyed = asked = row
+            if (question, answer) in contents:
+                content = contents[question, answer]
+            elif key in keys:
+                keyed = keys[key]
+            else:
+                contents[question, answer] = keys[key] = row
+                asked = questions.setdefault(" ".join(question.casefold().split()), row)
+            lines.append((row, content, keyed, asked))
+            row += 1
+        found.append(lines)
+    return found
+
+
+claiming = st.tuples(st.sampled_from("kK1x"), st.sampled_from(["q", "Q", " q", "r", "1:q"]), st.sampled_from("ab"))
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(claiming, min_size=1, max_size=8), max_size=4))
+def test_first_rows_are_those_that_one_row_after_the_other_would_find(
+    partitions: list[list[tuple[str, str, str]]],
+) -> None:
+    claims, first, found = _Claims(), 0, []
+    for partition in partitions:
+        rows = table([line[1:] for line in partition], keys=[line[0] for line in partition], first=first)
+        frame = claims.frame(rows, list(range(len(partition))))
+        assert tuple(frame.columns) == _Claims.COLUMNS
+        found.append([tuple(line) for line in frame.to_numpy().tolist()])
+        first += len(partition)
+    assert found == first_of_its_kind(partitions)
+
+
+def test_rows_that_are_unfit_claim_nothing_and_the_frame_keeps_the_others_places() -> None:
+    rows = table([("q", "a"), ("q", "a"), ("r", "b"), ("q", "a")])
+    frame = _Claims().frame(rows, [1, 2, 3])
+    assert frame.index.tolist() == [1, 2, 3]
+    assert frame["first_row_with_content"].tolist() == [1, 2, 1]
