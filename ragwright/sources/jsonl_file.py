@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+import orjson
+
 from ragwright.errors import SourceError
 from ragwright.settings import SourceSettings
 from ragwright.sources.columns import match_columns
@@ -15,6 +17,10 @@ from ragwright.sources.text import open_text, undecodable
 
 _PROBED = 100
 """Records looked at to learn the columns, so that an odd first line does not decide."""
+
+_DECODE = json.JSONDecoder().decode
+# Values that orjson and Python's own decoder read alike; they differ over numbers that a float cannot hold.
+_ALIKE = frozenset({str, int, bool, type(None)})
 
 
 class JsonlReader:
@@ -50,7 +56,6 @@ class JsonlReader:
             yield found if isinstance(found, Malformed) else columns.record(found)
 
     def _objects(self) -> Iterator[dict[str, object] | Malformed]:
-        decode = json.JSONDecoder().decode
         with open_text(self._path, self._place, self._encoding, newline="\n") as file:
             try:
                 for line in file:
@@ -58,7 +63,7 @@ class JsonlReader:
                     if not text:
                         continue
                     try:
-                        found = decode(text)
+                        found = _decoded(text)
                     # ValueError is bad JSON or an integer of thousands of digits.
                     except (ValueError, RecursionError) as error:
                         yield Malformed("", "json", text, f"the line is not JSON: {error}")
@@ -69,3 +74,14 @@ class JsonlReader:
                         yield Malformed("", "json", text, f"the line is a JSON {type(found).__name__}, not an object")
             except UnicodeDecodeError as error:
                 raise undecodable(self._path, self._place, self._encoding) from error
+
+
+def _decoded(text: str) -> object:
+    """What `json.loads` would make of a line, or refuse it for, at half the time for most."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return _DECODE(text)
+    if isinstance(found, dict) and _ALIKE.issuperset(map(type, found.values())):
+        return found
+    return _DECODE(text)

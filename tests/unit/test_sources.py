@@ -16,6 +16,7 @@ from ragwright.documents import ROWS, row_hash, row_hashes
 from ragwright.errors import ConfigurationError, SourceError
 from ragwright.settings import SourceSettings
 from ragwright.sources import Partition, open_source, read
+from ragwright.sources.jsonl_file import _decoded
 from ragwright.sources.rows import normalise
 
 
@@ -251,6 +252,47 @@ def test_bad_jsonl_lines_are_rejected_one_by_one(tmp_path: Path) -> None:
         (7, "json"),
     ]
     assert all(len(bad.value) < 200 for bad in partitions[0].rejected)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+written = st.dictionaries(st.text(max_size=3), scalars | st.lists(scalars, max_size=2), max_size=3)
+
+
+@given(written, st.booleans())
+def test_a_json_line_is_read_as_pythons_own_decoder_reads_it(value: dict[str, object], escaped: bool) -> None:
+    line = json.dumps(value, ensure_ascii=escaped)
+    assert repr(_decoded(line)) == repr(json.loads(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"a": NaN}',
+        '{"a": -0}',
+        '{"a": 1e999}',
+        '{"a": 18446744073709551616}',
+        '{"a": -9223372036854775809}',
+        '{"a": 0.1000000000000000055511151231257827}',
+        '{"a": "\\ud83d"}',
+        '{"a": 1, "a": 2}',
+        '{"a": "\\u0000\\/"}',
+        "[]",
+        "7",
+    ],
+)
+def test_json_that_decoders_differ_over_is_read_as_pythons_own_reads_it(line: str) -> None:
+    assert repr(_decoded(line)) == repr(json.loads(line))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"a": 01}', '{"a": "\t"}', '{"a": 1,}', "{'a': 1}", '\ufeff{"a": 1}', '{"a": 1} x', '{"a"}']
+)
+def test_what_is_no_json_is_refused_in_the_same_words(line: str) -> None:
+    with pytest.raises(ValueError, match=r".") as expected:
+        json.JSONDecoder().decode(line)
+    with pytest.raises(ValueError, match=r".") as found:
+        _decoded(line)
+    assert str(found.value) == str(expected.value)
 
 
 def test_jsonl_without_the_columns_lists_those_found(tmp_path: Path) -> None:
