@@ -11,9 +11,11 @@ counted as a whole in the end, and a row that came out too long is packed again,
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import count, islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,7 +24,7 @@ import pyarrow as pa
 
 from ragwright.documents import CHUNKS, chunk_id
 from ragwright.errors import ConfigurationError, RequestRejected
-from ragwright.segmentation import Cut, breakable, clusters, strong_cuts, words
+from ragwright.segmentation import Cut, breakable, clusters, has_long_word, strong_cuts, words
 from ragwright.settings import ChunkingSettings
 
 CHUNKER_VERSION = 1
@@ -52,6 +54,8 @@ _OVERLAP_STARTS = (Cut.SENTENCE, Cut.WORD, Cut.CLUSTER)
 _MAX_OVERLAP_SHARE = 4
 
 Ints = npt.NDArray[np.int64]
+
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class TokenCounter(Protocol):
@@ -118,11 +122,10 @@ def chunk_rows(rows: pa.Table, embedder_counter: TokenCounter, settings: Chunkin
     for at, found in zip(long, cut, strict=True):
         sections[at] = found
 
-    of_row = np.repeat(np.arange(len(sections)), [len(found) for found in sections])
-    whole = rows.select(["row_key", "row", "question", "metadata"]).take(pa.array(of_row))
-    parts = [part for found in sections for part in range(len(found))]
-    flat = [section for found in sections for section in found]
-    kept = zip(*(whole[name].to_pylist() for name in ("row_key", "question", "metadata")), strict=True)
+    counts = np.array([len(found) for found in sections], np.int32)
+    of_row = pa.array(np.repeat(np.arange(len(sections)), counts))
+    whole = rows.select(["row_key", "row", "question", "metadata"]).take(of_row)
+    kept = zip(rows["row_key"].to_pylist(), questions, rows["metadata"].to_pylist(), sections, strict=True)
     ids = [
         chunk_id(
             row_key=key,
@@ -132,13 +135,15 @@ def chunk_rows(rows: pa.Table, embedder_counter: TokenCounter, settings: Chunkin
             embed_text=section.embed_text,
             metadata=metadata,
         )
-        for (key, question, metadata), part, section in zip(kept, parts, flat, strict=True)
+        for key, question, metadata, found in kept
+        for part, section in enumerate(found)
     ]
+    flat = [section for found in sections for section in found]
     columns = {
         **{name: whole[name] for name in whole.column_names},
         "chunk_id": ids,
-        "part": parts,
-        "parts": [len(sections[at]) for at in of_row.tolist()],
+        "part": [part for found in sections for part in range(len(found))],
+        "parts": np.repeat(counts, counts),
         "text": [section.text for section in flat],
         "embed_text": [section.embed_text for section in flat],
         "tokens": [section.tokens for section in flat],
@@ -164,7 +169,7 @@ def _limit(settings: ChunkingSettings, max_tokens: int) -> int:
 
 
 def _json_bytes(text: str) -> int:
-    return len(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass")) - 2
+    return len(_as_json(text).encode("utf-8", "surrogatepass")) - 2
 
 
 class _Cutter:
@@ -206,18 +211,20 @@ class _Cutter:
     def cut(self, heads: Sequence[str], answers: Sequence[str], rooms: Ints) -> list[list[_Section]]:
         """Sections of each answer, within its room."""
         prices = _Prices(self.counter, self.special)
-        split = [words(answer) for answer in answers]
-        prices.learn(set(chain.from_iterable(split)))
+        pieces = [prices.numbers(words(answer)) for answer in answers]
+        prices.learn()
         found: list[list[_Section]] = [[] for _ in answers]
         rooms = rooms.copy()
         pending = list(range(len(answers)))
         while pending:
             drafts = []
             for at in pending:
-                spans = _pack(_Line.of(answers[at], split[at], prices), int(rooms[at]), self.overlap)
+                spans = _pack(_Line.of(answers[at], pieces[at], prices), int(rooms[at]), self.overlap)
                 drafts.append([answers[at][start:stop] for start, stop in spans])
             embedded = [
-                _embed_text(heads[at], text) for at, texts in zip(pending, drafts, strict=True) for text in texts
+                text
+                for at, texts in zip(pending, drafts, strict=True)
+                for text in _embed_texts(heads[at], answers[at], texts)
             ]
             counted = zip(embedded, self.counter.count_tokens(embedded).tolist(), strict=True)
             for at, texts in zip(pending, drafts, strict=True):
@@ -238,37 +245,62 @@ def _embed_text(head: str, text: str) -> str:
     return breakable(head + text)
 
 
+def _embed_texts(head: str, answer: str, texts: Iterable[str]) -> Iterator[str]:
+    """`_embed_text` of slices of an answer; where it has no long word they have none either."""
+    if has_long_word(answer) or has_long_word(head):
+        return (_embed_text(head, text) for text in texts)
+    return (head + text for text in texts)
+
+
 class _Prices:
-    """What each distinct piece of a partition costs, counted once, and into what the dear ones are cut."""
+    """What each distinct piece of a partition costs, counted once, and into what the dear ones are cut.
+
+    Pieces go by numbers, so that no word of a partition is kept twice.
+    """
 
     def __init__(self, counter: TokenCounter, special: int) -> None:
-        self.counter = counter
-        self.special = special
-        self.tokens: dict[str, int] = {}
-        self.bytes: dict[str, int] = {}
-        self.parts: dict[str, tuple[list[str], Cut]] = {}
+        self._counter = counter
+        self._special = special
+        self._numbers: dict[str, int] = defaultdict(count().__next__)
+        # Characters, tokens and bytes: [3, n].
+        self._costs = np.empty((3, 0), np.int64)
+        self._dear = np.empty(0, bool)
+        self._parts: dict[int, tuple[list[int], Cut]] = {}
 
-    def learn(self, pieces: Iterable[str]) -> None:
-        """Price the pieces, in one call to the tokenizer for all that are new, and their parts where they are dear."""
-        fresh = [piece for piece in pieces if piece not in self.tokens]
-        counts = self.counter.count_tokens([breakable(piece) for piece in fresh]) - self.special
-        self.tokens.update(zip(fresh, counts.tolist(), strict=True))
-        self.bytes.update((piece, _json_bytes(piece)) for piece in fresh)
-        dear = {
-            piece: _parts(piece)
-            for piece in fresh
-            if (self.tokens[piece] > _PIECE_TOKENS or self.bytes[piece] > _PIECE_BYTES) and len(piece) > 1
-        }
-        self.parts |= dear
-        if dear:
-            self.learn({part for parts, _ in dear.values() for part in parts})
+    def numbers(self, pieces: Sequence[str]) -> Ints:
+        """Of each piece: int64 [n]. New ones are priced by the next `learn`."""
+        return np.fromiter(map(self._numbers.__getitem__, pieces), np.int64, len(pieces))
 
-    def split(self, units: Iterable[str], after: Cut) -> tuple[list[str], list[Cut]]:
+    def learn(self) -> None:
+        """Price what is new, in one call to the tokenizer for all of it, and then the parts of what is dear."""
+        while fresh := list(islice(self._numbers, self._costs.shape[1], None)):
+            first = self._costs.shape[1]
+            lengths = np.fromiter(map(len, fresh), np.int64, len(fresh))
+            tokens = self._counter.count_tokens([breakable(piece) for piece in fresh]) - self._special
+            sizes = np.fromiter(map(_json_bytes, fresh), np.int64, len(fresh))
+            self._costs = np.hstack([self._costs, [lengths, tokens, sizes]])
+            dear = ((tokens > _PIECE_TOKENS) | (sizes > _PIECE_BYTES)) & (lengths > 1)
+            self._dear = np.append(self._dear, dear)
+            for at in np.flatnonzero(dear).tolist():
+                parts, cut = _parts(fresh[at])
+                self._parts[first + at] = [self._numbers[part] for part in parts], cut
+
+    def sums(self, numbers: Ints) -> Ints:
+        """Characters, tokens and bytes as UTF-8 JSON of what is before each place in a line: int64 [3, n + 1]."""
+        sums = np.zeros((3, len(numbers) + 1), np.int64)
+        np.cumsum(self._costs[:, numbers], axis=1, out=sums[:, 1:])
+        return sums
+
+    def any_dear(self, numbers: Ints) -> bool:
+        """Whether a piece among them is cut into parts."""
+        return bool(self._dear[numbers].any())
+
+    def split(self, units: Sequence[int], after: Cut) -> tuple[list[int], list[Cut]]:
         """The units, dear ones cut into their parts and those into theirs, and the cut that follows each."""
-        pieces: list[str] = []
+        pieces: list[int] = []
         cuts: list[Cut] = []
         for unit in units:
-            parts, inner = self.split(*self.parts[unit]) if unit in self.parts else ([unit], [after])
+            parts, inner = self.split(*self._parts[unit]) if unit in self._parts else ([unit], [after])
             pieces += parts
             cuts += inner
             cuts[-1] = after
@@ -285,44 +317,37 @@ def _parts(piece: str) -> tuple[list[str], Cut]:
 
 @dataclass(frozen=True)
 class _Line:
-    """The pieces of one answer. All arrays are [n + 1], for the places before, between and after n pieces.
+    """The pieces of one answer. All sequences are [n + 1], for the places before, between and after n pieces.
 
     Attributes:
         offsets: In the answer, in characters.
         tokens: Of everything before the place.
         bytes: Likewise, as UTF-8 JSON.
-        cuts: How good a place it is.
+        places: At which a cut is at least so good, by the cut.
     """
 
-    offsets: Ints
-    tokens: Ints
-    bytes: Ints
-    cuts: Ints
+    offsets: Sequence[int]
+    tokens: Sequence[int]
+    bytes: Sequence[int]
+    places: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, text: str, pieces: list[str], prices: _Prices) -> _Line:
+    def of(cls, text: str, pieces: Ints, prices: _Prices) -> _Line:
         """Lay out a text, given with its words, which have been priced."""
-        after = None
-        if not prices.parts.keys().isdisjoint(pieces):
-            pieces, after = prices.split(pieces, Cut.WORD)
-        offsets = _sums(map(len, pieces), len(pieces))
+        inner, weakest = None, Cut.WORD
+        if prices.any_dear(pieces):
+            split, inner = prices.split(pieces.tolist(), Cut.WORD)
+            pieces, weakest = np.array(split, np.int64), min(inner)
+        offsets, tokens, sizes = prices.sums(pieces)
         cuts = np.full(len(pieces) + 1, Cut.WORD, np.int64)
-        if after:
-            cuts[1:] = after
+        if inner:
+            cuts[1:] = inner
         strong = np.array([*strong_cuts(text), (0, Cut.PARAGRAPH), (len(text), Cut.PARAGRAPH)], np.int64)
         np.maximum.at(cuts, np.searchsorted(offsets, strong[:, 0]), strong[:, 1])
-        return cls(
-            offsets=offsets,
-            tokens=_sums(map(prices.tokens.__getitem__, pieces), len(pieces)),
-            bytes=_sums(map(prices.bytes.__getitem__, pieces), len(pieces)),
-            cuts=cuts,
-        )
-
-
-def _sums(values: Iterable[int], count: int) -> Ints:
-    sums = np.zeros(count + 1, np.int64)
-    np.cumsum(np.fromiter(values, np.int64, count), out=sums[1:])
-    return sums
+        places = [
+            np.flatnonzero(cuts >= cut).tolist() if cut > weakest else range(len(cuts)) for cut in range(len(Cut))
+        ]
+        return cls(offsets.tolist(), tokens.tolist(), sizes.tolist(), places)
 
 
 def _pack(line: _Line, room: int, overlap: int) -> Iterator[tuple[int, int]]:
@@ -342,7 +367,7 @@ def _pack(line: _Line, room: int, overlap: int) -> Iterator[tuple[int, int]]:
             reach = max(_reach(line, done, room), done + 1)
             start = done
         stop = reach if reach == last else _best_cut(line, done, reach)
-        yield int(line.offsets[start]), int(line.offsets[stop])
+        yield line.offsets[start], line.offsets[stop]
         if stop == last:
             return
         start, done = _overlap_start(line, start, stop, min(overlap, room // _MAX_OVERLAP_SHARE)), stop
@@ -350,31 +375,34 @@ def _pack(line: _Line, room: int, overlap: int) -> Iterator[tuple[int, int]]:
 
 def _reach(line: _Line, start: int, room: int) -> int:
     """The last place to which a section from `start` may go."""
-    by_tokens = np.searchsorted(line.tokens, line.tokens[start] + room, "right")
-    by_bytes = np.searchsorted(line.bytes, line.bytes[start] + MAX_SECTION_BYTES, "right")
-    return int(min(by_tokens, by_bytes)) - 1
+    by_tokens = bisect_right(line.tokens, line.tokens[start] + room)
+    by_bytes = bisect_right(line.bytes, line.bytes[start] + MAX_SECTION_BYTES)
+    return min(by_tokens, by_bytes) - 1
 
 
 def _best_cut(line: _Line, done: int, reach: int) -> int:
     """Where to end a section that has to end in (done, reach]."""
     begin, length = line.offsets[done], line.offsets[reach] - line.offsets[done]
     for cut, fill in _LEAST_FILL:
-        first = max(done + 1, int(np.searchsorted(line.offsets, begin + fill * length)))
-        found = np.flatnonzero(line.cuts[first : reach + 1] >= cut)
-        if len(found):
-            return first + int(found[-1])
+        places = line.places[cut]
+        at = bisect_right(places, reach) - 1
+        if at >= 0 and places[at] > done and line.offsets[places[at]] >= begin + fill * length:
+            return places[at]
     return reach
 
 
 def _overlap_start(line: _Line, start: int, stop: int, overlap: int) -> int:
     """Where the section after [start, stop) begins: up to `overlap` tokens before `stop`, at a sentence if it can."""
+    if not overlap:
+        return stop
     first = max(
         start + 1,
-        int(np.searchsorted(line.tokens, line.tokens[stop] - overlap)),
-        int(np.searchsorted(line.bytes, line.bytes[stop] - MAX_SECTION_BYTES // _MAX_OVERLAP_SHARE)),
+        bisect_left(line.tokens, line.tokens[stop] - overlap),
+        bisect_left(line.bytes, line.bytes[stop] - MAX_SECTION_BYTES // _MAX_OVERLAP_SHARE),
     )
     for cut in _OVERLAP_STARTS:
-        found = np.flatnonzero(line.cuts[first:stop] >= cut)
-        if len(found) and overlap:
-            return first + int(found[0])
+        places = line.places[cut]
+        at = bisect_left(places, first)
+        if at < len(places) and places[at] < stop:
+            return places[at]
     return stop

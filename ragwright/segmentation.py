@@ -107,11 +107,14 @@ def _extends(character: str) -> bool:
     )
 
 
+def has_long_word(text: str) -> bool:
+    """Whether the text has a word over 100 characters."""
+    return len(text) > _LONGEST_WORD and len(max(text.split(), key=len, default="")) > _LONGEST_WORD
+
+
 def breakable(text: str) -> str:
     """The text with a blank inside every word over 100 characters, so that a tokenizer reads all of it."""
-    if len(text) <= _LONGEST_WORD or len(max(text.split(), key=len, default="")) <= _LONGEST_WORD:
-        return text  # as nearly all are; the pattern takes longer
-    return _LONG_WORD.sub(_broken, text)
+    return _LONG_WORD.sub(_broken, text) if has_long_word(text) else text  # few have one; the pattern takes longer
 
 
 def _broken(match: re.Match[str]) -> str:
