@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run a long test of the flows that failed once more, and name it in the summary.
 
-    They wait for what is not ours, Prefect's server on SQLite, a browser, a scheduler of Dask, which on a busy machine now
-    and then takes longer than anybody would wait. Kills, full disks and emulated accounts get no second chance.
+    They wait for what is not ours, Prefect's server on SQLite, a browser, a scheduler of Dask, which now and then takes
+    longer on a busy machine than anybody would wait. Kills, full disks and emulated accounts get no second chance.
     """
     for item in items:
         if item.get_closest_marker("long") and item.path.is_relative_to(ROOT / "tests" / "flows"):
