@@ -265,7 +265,7 @@ class _Prices:
         # Characters, tokens and bytes: [3, n].
         self._costs = np.empty((3, 0), np.int64)
         self._dear = np.empty(0, bool)
-        self._parts: dict[int, tuple[list[int], Cut]] = {}
+        self._parts: dict[int, tuple[Ints, Cut]] = {}
 
     def numbers(self, pieces: Sequence[str]) -> Ints:
         """Of each piece: int64 [n]. New ones are priced by the next `learn`."""
@@ -283,7 +283,7 @@ class _Prices:
             self._dear = np.append(self._dear, dear)
             for at in np.flatnonzero(dear).tolist():
                 parts, cut = _parts(fresh[at])
-                self._parts[first + at] = [self._numbers[part] for part in parts], cut
+                self._parts[first + at] = self.numbers(parts), cut
 
     def sums(self, numbers: Ints) -> Ints:
         """Characters, tokens and bytes as UTF-8 JSON of what is before each place in a line: int64 [3, n + 1]."""
@@ -291,20 +291,20 @@ class _Prices:
         np.cumsum(self._costs[:, numbers], axis=1, out=sums[:, 1:])
         return sums
 
-    def any_dear(self, numbers: Ints) -> bool:
-        """Whether a piece among them is cut into parts."""
-        return bool(self._dear[numbers].any())
-
-    def split(self, units: Sequence[int], after: Cut) -> tuple[list[int], list[Cut]]:
-        """The units, dear ones cut into their parts and those into theirs, and the cut that follows each."""
-        pieces: list[int] = []
-        cuts: list[Cut] = []
-        for unit in units:
-            parts, inner = self.split(*self._parts[unit]) if unit in self._parts else ([unit], [after])
-            pieces += parts
-            cuts += inner
-            cuts[-1] = after
-        return pieces, cuts
+    def split(self, line: Ints, after: Cut) -> tuple[Ints, Ints]:
+        """A line's pieces, dear ones cut into their parts and those into theirs, and the cut that follows each."""
+        dear = np.flatnonzero(self._dear[line]).tolist()
+        cuts = np.full(len(line), int(after))
+        if not dear:
+            return line, cuts
+        found, done = [], 0
+        for at in dear:
+            parts, inner = self.split(*self._parts[int(line[at])])
+            inner[-1] = after
+            found += [(line[done:at], cuts[done:at]), (parts, inner)]
+            done = at + 1
+        pieces, after_each = zip(*found, (line[done:], cuts[done:]), strict=True)
+        return np.concatenate(pieces), np.concatenate(after_each)
 
 
 def _parts(piece: str) -> tuple[list[str], Cut]:
@@ -334,19 +334,13 @@ class _Line:
     @classmethod
     def of(cls, text: str, pieces: Ints, prices: _Prices) -> _Line:
         """Lay out a text, given with its words, which have been priced."""
-        inner, weakest = None, Cut.WORD
-        if prices.any_dear(pieces):
-            split, inner = prices.split(pieces.tolist(), Cut.WORD)
-            pieces, weakest = np.array(split, np.int64), min(inner)
+        pieces, after = prices.split(pieces, Cut.WORD)
         offsets, tokens, sizes = prices.sums(pieces)
-        cuts = np.full(len(pieces) + 1, Cut.WORD, np.int64)
-        if inner:
-            cuts[1:] = inner
+        cuts = np.append(Cut.PARAGRAPH, after)
         strong = np.array([*strong_cuts(text), (0, Cut.PARAGRAPH), (len(text), Cut.PARAGRAPH)], np.int64)
         np.maximum.at(cuts, np.searchsorted(offsets, strong[:, 0]), strong[:, 1])
-        places = [
-            np.flatnonzero(cuts >= cut).tolist() if cut > weakest else range(len(cuts)) for cut in range(len(Cut))
-        ]
+        every, weakest = range(len(cuts)), int(cuts.min())
+        places = [np.flatnonzero(cuts >= cut).tolist() if cut > weakest else every for cut in range(len(Cut))]
         return cls(offsets.tolist(), tokens.tolist(), sizes.tolist(), places)
 
 

@@ -109,7 +109,13 @@ def _extends(character: str) -> bool:
 
 def has_long_word(text: str) -> bool:
     """Whether the text has a word over 100 characters."""
-    return len(text) > _LONGEST_WORD and len(max(text.split(), key=len, default="")) > _LONGEST_WORD
+    blank = -1
+    while len(text) - blank - 1 > _LONGEST_WORD:
+        # Most texts are done with in a tenth of the steps that their words would be.
+        blank = text.rfind(" ", blank + 1, blank + 1 + _LONGEST_WORD + 1)
+        if blank < 0:
+            return len(max(text.split(), key=len, default="")) > _LONGEST_WORD
+    return False
 
 
 def breakable(text: str) -> str:

@@ -28,7 +28,7 @@ from ragwright.chunking import (
 )
 from ragwright.documents import CHUNKS, ROWS
 from ragwright.errors import ConfigurationError, RequestRejected
-from ragwright.segmentation import clusters, words
+from ragwright.segmentation import clusters, has_long_word, words
 from ragwright.settings import ChunkingSettings
 from ragwright.stores import MAX_METADATA_BYTES
 
@@ -328,3 +328,18 @@ def test_the_fingerprint_names_what_changes_chunks() -> None:
 def test_words_join_to_the_text(text: str) -> None:
     assert "".join(words(text)) == text
     assert "".join(clusters(text)) == text
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(["a", "é", ".", " ", "\n", "\u3000"]), st.integers(1, 120)).map(
+                lambda run: run[0] * run[1]
+            ),
+            st.sampled_from([" ", "\n", "\x1c", "b", "x" * 50, "y" * 99, "z" * 100]),
+        ),
+        max_size=8,
+    ).map("".join)
+)
+def test_long_words_are_found_wherever_they_stand(text: str) -> None:
+    assert has_long_word(text) == any(len(word) > 100 for word in text.split())
