@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ragwright.documents import ROWS, Rejected, row_hashes
+from ragwright.digests import content_hashes
+from ragwright.documents import ROWS, Rejected
 from ragwright.errors import SourceError
 from ragwright.progress import Progress, silent
 from ragwright.sources import Source
@@ -18,6 +19,8 @@ STAGED = ROWS.append(pa.field("row_hash", pa.string()))
 KEPT_BYTES = 2**26
 """A source up to this size stays in memory from its first reading to its last."""
 
+# What `documents.row_hash` is the hash of.
+_SAID = ("question", "answer", "metadata")
 # What a rejected record takes at the most: its texts are shortened.
 _REJECTED_BYTES = 1_024
 
@@ -70,7 +73,8 @@ class Readings:
             return
         digest, kept, size = _Digest(), list[Hashed](), 0
         for partition in self._source.partitions():
-            rows = partition.rows.append_column("row_hash", pa.array(row_hashes(partition.rows), pa.string()))
+            rows = partition.rows
+            rows = rows.append_column("row_hash", pa.array(content_hashes([rows[name] for name in _SAID]), pa.string()))
             found = Hashed(rows.cast(STAGED), partition.rejected)
             digest.add(found)
             size += found.nbytes
@@ -111,7 +115,7 @@ def merged(partitions: Iterable[Hashed], least_bytes: int) -> Iterator[Hashed]:
 
 
 def _together(partitions: Sequence[Hashed]) -> Hashed:
-    rows = pa.concat_tables([one.rows for one in partitions]).combine_chunks()
+    rows = pa.concat_tables([one.rows for one in partitions])
     return Hashed(rows, tuple(bad for one in partitions for bad in one.rejected))
 
 

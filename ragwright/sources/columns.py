@@ -22,6 +22,9 @@ class Columns:
 
     def record(self, values: Mapping[str, object]) -> Record | Malformed:
         """The record that these named values make; a question or answer that is absent or no text is malformed."""
+        question, answer = values.get(self.question), values.get(self.answer)
+        if type(question) is str and type(answer) is str and self.key is None and not self.metadata:
+            return Record(question, answer)
         for column in (self.question, self.answer):
             if column not in values:
                 found = json.dumps(list(values), ensure_ascii=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from ragwright.documents import ROWS, Rejected, canonical_metadata, question_key, shortened
+from ragwright.digests import content_hashes
+from ragwright.documents import ROWS, Rejected, canonical_metadata, folded_question, shortened
 from ragwright.seen import NEVER, Seen
 from ragwright.settings import SourceSettings
 
@@ -61,37 +62,43 @@ class Batch:
         self._clear()
 
     def _clear(self) -> None:
-        self._columns: tuple[list[int], list[str], list[str], list[str], list[str]] = ([], [], [], [], [])
+        self._rows: list[int] = []
+        self._keys: list[str | None] = []  # None: to be derived from the question
+        self._questions: list[str] = []
+        self._answers: list[str] = []
+        self._metadata: list[str] = []
         self._rejected: list[Rejected] = []
         self._chars = 0
-        self._derived = False
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to take."""
-        return not (self._columns[0] or self._rejected)
+        return not (self._rows or self._rejected)
 
     @property
     def full(self) -> bool:
         """Whether it is time to take."""
-        return len(self._columns[0]) + len(self._rejected) >= self._limit or self._chars >= PARTITION_CHARS
+        return len(self._rows) + len(self._rejected) >= self._limit or self._chars >= PARTITION_CHARS
 
     def add(self, row: int, record: Record | Malformed) -> None:
         """Take in the record with this row number."""
         if isinstance(record, Malformed):
             self._reject(row, record)
             return
+        key, metadata = None, "{}"
         column = "question"
         try:
             question = normalise(record.question)
             column = "answer"
             answer = normalise(record.answer)
-            column = "row_key"
-            key = question_key(question) if record.key is None else normalise(record.key)
-            column = "metadata"
-            metadata = canonical_metadata(record.metadata) if record.metadata else "{}"
-            if not metadata.isascii():
-                metadata.encode()
+            if record.key is not None:
+                column = "row_key"
+                key = normalise(record.key)
+            if record.metadata:
+                column = "metadata"
+                metadata = canonical_metadata(record.metadata)
+                if not metadata.isascii():
+                    metadata.encode()
         except UnicodeEncodeError as error:
             detail = f"half of a surrogate pair, {error.object[error.start]!a}, is not a character"
             self._reject(row, Malformed(column, "surrogate", str(error.object), detail))
@@ -102,20 +109,28 @@ class Batch:
             self._reject(row, Malformed("", "record-size", question or answer, detail))
             return
         self._chars += size
-        self._derived |= record.key is None
-        for values, value in zip(self._columns, (row, key, question, answer, metadata), strict=True):
-            values.append(value)  # type: ignore[attr-defined]
+        self._rows.append(row)
+        self._keys.append(key)
+        self._questions.append(question)
+        self._answers.append(answer)
+        self._metadata.append(metadata)
 
     def take(self) -> tuple[pa.Table, tuple[Rejected, ...]]:
         """The collected rows (`documents.ROWS`) and the rejected records; the batch is empty after."""
-        if self._derived:
-            self._number(self._columns[1])
-        taken = pa.table(
-            [pa.array(values, field.type) for values, field in zip(self._columns, ROWS, strict=True)], ROWS
-        )
+        columns = (self._rows, self._numbered(), self._questions, self._answers, self._metadata)
+        taken = pa.table([pa.array(values, field.type) for values, field in zip(columns, ROWS, strict=True)], ROWS)
         rejected = tuple(self._rejected)
         self._clear()
         return taken, rejected
+
+    def _numbered(self) -> Sequence[str | None]:
+        """The rows' keys; derived ones (`documents.question_key`) of the same question told apart."""
+        if None not in self._keys:
+            return self._keys
+        derived = content_hashes([pa.array(map(folded_question, self._questions), pa.string())])
+        keys = [full[:16] if key is None else key for key, full in zip(self._keys, derived, strict=True)]
+        self._number(keys)
+        return keys
 
     def _number(self, keys: list[str]) -> None:
         """Tell derived keys of the same question apart: the second one ends in #2."""

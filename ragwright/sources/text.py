@@ -42,7 +42,7 @@ def open_text(path: Path, place: str, encoding: str, *, newline: str) -> TextIO:
     if not marked and not codec.startswith(("utf-16", "utf-32")) and (wide := _looks_wide(head)):
         at = head.index(0)
         raise _mismatch(place, encoding, f"has a zero at byte {at} and at every other byte, like {wide.upper()}", wide)
-    if codec == "utf-8":
+    if marked == codec == "utf-8":
         codec = "utf-8-sig"
     return path.open(encoding=marked if marked in {"utf-16", "utf-32"} else codec, newline=newline)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragwright.documents import ROWS, row_hash, row_hashes
+from ragwright.documents import ROWS, question_key, row_hash, row_hashes
 from ragwright.errors import ConfigurationError, SourceError
 from ragwright.settings import SourceSettings
 from ragwright.sources import Partition, open_source, read
@@ -448,3 +448,11 @@ def test_a_source_that_is_gone_has_no_digest(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(SourceError, match=r"cannot be read any more.*faq\.csv|faq\.csv.*cannot be read any more"):
             source.digest()
+
+
+def test_derived_keys_are_those_of_the_questions(tmp_path: Path) -> None:
+    questions = ["Où est-ce ?", "  How?", "how?", "What\u00a0now", "HOW?"]
+    path = save(tmp_path, "\n".join(json.dumps({"question": q, "answer": "a"}) for q in questions), "faq.jsonl")
+    rows, _, _ = everything(path, partition_rows=2)
+    plain = [question_key(normalise(question)) for question in questions]
+    assert [row["row_key"] for row in rows] == [*plain[:2], f"{plain[2]}#2", plain[3], f"{plain[4]}#3"]
