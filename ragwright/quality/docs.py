@@ -13,6 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from ragwright.errors import StorageFull, is_disk_full
 
 if TYPE_CHECKING:
+    from jinja2.bccache import Bucket
+
     from ragwright.quality.report import QualityReport
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -154,10 +157,21 @@ def _render(report: QualityReport, name: str, now: datetime) -> str:
 
 @cache
 def _view() -> Any:  # untyped in the library
-    """The library's templates. To compile them takes longer than to fill them in, so a process does it once."""
+    """The library's templates. To compile them takes longer than to fill them in, so it is not done for every run."""
     from great_expectations.render.view.view import DefaultJinjaPageView
+    from jinja2 import FileSystemBytecodeCache
 
-    return DefaultJinjaPageView()
+    class Compiled(FileSystemBytecodeCache):
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            # Without room for it, or the right to write, the next run compiles them again.
+            with suppress(OSError):
+                super().dump_bytecode(bucket)
+
+    view = DefaultJinjaPageView()
+    # In the system's folder for temporary files, below one that is this user's alone, or there is none.
+    with suppress(OSError, RuntimeError):
+        view.env.bytecode_cache = Compiled()
+    return view
 
 
 def _offline(page: str) -> str:

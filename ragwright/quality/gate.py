@@ -14,7 +14,7 @@ import pyarrow as pa
 from ragwright.documents import QUARANTINE, ROWS, Rejected, folded_question, shortened
 from ragwright.quality.report import QualityReport
 from ragwright.quality.results import Tally
-from ragwright.quality.suite import SET_RULES, Rule, Suite, fingerprint, row_rules
+from ragwright.quality.suite import SET_RULES, Rule, Suite, fingerprint, row_rules, whole_frames
 from ragwright.seen import NEVER, Seen
 from ragwright.settings import QualitySettings
 
@@ -62,8 +62,9 @@ class QualityGate:
         self._settings = settings
         self._count_tokens = None if limit is None else count_tokens
         self._fingerprint = fingerprint(settings, max_question_tokens=limit)
-        self._row_suite = Suite("rows", row_rules(settings, max_question_tokens=limit), columns=ROWS.names)
-        self._set_suite = Suite("whole set", SET_RULES, columns=_Claims.COLUMNS)
+        rules, frames = row_rules(settings, max_question_tokens=limit), whole_frames()
+        self._row_suite = Suite("rows", rules, columns=ROWS.names, frames=frames)
+        self._set_suite = Suite("whole set", SET_RULES, columns=_Claims.COLUMNS, frames=frames)
         self._claims = _Claims()
         self._tally = Tally([*self._row_suite.rules, *self._set_suite.rules])
         self._readable = self._malformed = self._good = 0
@@ -98,7 +99,8 @@ class QualityGate:
         fit = [index for index in range(rows.num_rows) if index not in faults.bad]
         if fit:
             frame = self._claims.frame(rows, fit)
-            self._apply(self._set_suite, frame, faults)
+            repeats = bool(frame.ne(frame["row"], axis=0).to_numpy().any())
+            self._apply(self._set_suite, frame, faults, broken=repeats)
 
         good = rows if not faults.bad else rows.filter(_all_but(faults.bad, rows.num_rows))
         bad = sorted([*rejected, *faults.bad.values()], key=_by_row)
@@ -137,8 +139,8 @@ class QualityGate:
             frame["question_tokens"] = pd.Series(counts.astype(np.float64), index=short)
         return frame
 
-    def _apply(self, suite: Suite, frame: pd.DataFrame, faults: _Faults) -> None:
-        results = suite.run(frame)
+    def _apply(self, suite: Suite, frame: pd.DataFrame, faults: _Faults, *, broken: bool = False) -> None:
+        results = suite.run(frame, broken=broken)
         for rule in suite.rules:
             found = faults.add(rule, results[rule.id]["result"].get("unexpected_index_list") or [], frame)
             self._tally.add(rule, results[rule.id], [(one.row, f"{one.detail} ({one.value!r})") for one in found])

@@ -18,6 +18,7 @@ from ragwright.settings import QualitySettings
 if TYPE_CHECKING:
     import pandas as pd
     from great_expectations import ExpectationSuite
+    from great_expectations.core.batch_definition import BatchDefinition
 
 SUITE_VERSION = "1"
 """Changes whenever a rule does, so that rows which passed an older suite are looked at again."""
@@ -189,29 +190,45 @@ def fingerprint(settings: QualitySettings, *, max_question_tokens: int | None = 
     return f"{SUITE_VERSION}-{content_hash(map(str, (*limits, max_question_tokens)))[:12]}"
 
 
-class Suite:
-    """Rules as an expectation suite in memory, run over whole data frames. Nothing is printed or sent anywhere."""
+def whole_frames() -> BatchDefinition[Any]:
+    """Data frames to run suites over, each as a whole, in memory. Nothing is printed or sent anywhere."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
 
-    def __init__(self, name: str, rules: Sequence[Rule], *, columns: Sequence[str]) -> None:
+    context = gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(),
+            progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
+            analytics_enabled=False,
+        ),
+    )
+    asset = context.data_sources.add_pandas("source").add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("partition")
+
+
+class Suite:
+    """Rules as an expectation suite in memory.
+
+    Args:
+        name: Of the suite.
+        rules: One expectation each.
+        columns: What the rules need.
+        frames: From `whole_frames`; suites that are run one after the other may share them.
+    """
+
+    def __init__(
+        self, name: str, rules: Sequence[Rule], *, columns: Sequence[str], frames: BatchDefinition[Any]
+    ) -> None:
         import great_expectations as gx
         import great_expectations.expectations as gxe
-        from great_expectations.data_context.types.base import (
-            DataContextConfig,
-            InMemoryStoreBackendDefaults,
-            ProgressBarsConfig,
-        )
 
         self.name, self.rules = name, tuple(rules)
-        context = gx.get_context(
-            mode="ephemeral",
-            project_config=DataContextConfig(
-                store_backend_defaults=InMemoryStoreBackendDefaults(),
-                progress_bars=ProgressBarsConfig(globally=False, metric_calculations=False),
-                analytics_enabled=False,
-            ),
-        )
-        asset = context.data_sources.add_pandas("source").add_dataframe_asset("rows")
-        self._batches = asset.add_batch_definition_whole_dataframe("partition")
+        self._batches = frames
         self._suite = gx.ExpectationSuite(
             name,
             expectations=[
@@ -222,19 +239,25 @@ class Suite:
             ],
         )
 
-    def run(self, frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    def run(self, frame: pd.DataFrame, *, broken: bool = False) -> dict[str, dict[str, Any]]:
         """Results by rule id; those of broken rules in Great Expectations' COMPLETE layout, with the frame's index.
+
+        Args:
+            frame: The rows.
+            broken: Some rule is likely to be: it is asked at once where.
 
         Raises:
             QualityError: A column is missing, or an expectation could not be evaluated.
         """
         import great_expectations as gx
 
+        if broken:
+            return self._validated(frame, self._suite, "COMPLETE")
         # To say where a rule is broken costs as much as to see that it is, and mostly none is.
         results = self._validated(frame, self._suite, "BASIC")
-        broken = [one for one in self._suite.expectations if not results[(one.meta or {})["rule"]]["success"]]
-        if broken:
-            results |= self._validated(frame, gx.ExpectationSuite(self.name, expectations=broken), "COMPLETE")
+        found = [one for one in self._suite.expectations if not results[(one.meta or {})["rule"]]["success"]]
+        if found:
+            results |= self._validated(frame, gx.ExpectationSuite(self.name, expectations=found), "COMPLETE")
         return results
 
     def _validated(self, frame: pd.DataFrame, suite: ExpectationSuite, layout: str) -> dict[str, dict[str, Any]]:
