@@ -6,6 +6,7 @@ Counted while the source is read; where a live generation was counted by the sam
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -29,14 +30,21 @@ _COUNTED = pa.schema([("term", pa.string()), ("documents", pa.int64())])
 _OPEN_TERMS = 100_000
 # Share of the live rows up to which what they said is read back: beyond it counting all rows costs no more.
 _GONE = 0.1
+# To find the place of a term takes as long as to sort so many.
+_FEW = 64
 
 
 class TermCounter:
-    """Counts in how many rows each term occurs; memory is bounded by the vocabulary, about 30 bytes a term."""
+    """Counts in how many rows each term occurs; memory is bounded by the vocabulary, about 30 bytes a term.
 
-    def __init__(self) -> None:
+    Args:
+        alike: One whose rows say much the same, so that what is known of its words is known.
+    """
+
+    def __init__(self, alike: TermCounter | None = None) -> None:
         self.rows = 0
-        self._open, self._vocabulary = Counter[str](), Vocabulary()
+        self._open = Counter[str]()
+        self._vocabulary: Vocabulary = alike._vocabulary if alike else Vocabulary()
         self._counted = [_COUNTED.empty_table()]
 
     def add(self, rows: pa.Table) -> None:
@@ -118,18 +126,18 @@ class CorpusCount:
         Raises:
             PermanentError: What has gone cannot be told, or is not in the counts.
         """
-        old, place = TermCounter(), f"{folder(self._generation)}/statistics.parquet"
+        old, place = TermCounter(self._new), f"{folder(self._generation)}/statistics.parquet"
         if gone.any():
             for texts in earlier_texts(self._attempt, self._generation, gone):
                 old.add(texts)
         before = tables.table_of(tables.batches(self._attempt.catalog, place, _COUNTED.names), _COUNTED)
         less = old.counted()
         less = less.set_column(1, "documents", pc.negate(less["documents"])).cast(_COUNTED)
-        total = _summed([before, self._new.counted(), less])
+        total = _moved(before, _summed([self._new.counted(), less]))
         if (pc.min(total["documents"]).as_py() or 0) < 0:
             raise CatalogError("words of rows that are gone were not counted", place=place)
-        kept = total.filter(pc.greater(total["documents"], 0))
-        return _statistics(kept, len(gone) - old.rows + self._new.rows)
+        kept = total.filter(pc.greater(total["documents"], 0)).combine_chunks()
+        return _noted(kept, len(gone) - old.rows + self._new.rows)
 
 
 def counted_rows(catalog: Catalog, generation: int) -> int | None:
@@ -146,8 +154,26 @@ def counted_rows(catalog: Catalog, generation: int) -> int | None:
 
 
 def _statistics(counted: pa.Table, rows: int) -> pa.Table:
-    metadata = CorpusStatistics(rows).to_table().schema.metadata
-    return counted.sort_by("term").combine_chunks().replace_schema_metadata(metadata)
+    return _noted(counted.sort_by("term").combine_chunks(), rows)
+
+
+def _noted(sorted_counts: pa.Table, rows: int) -> pa.Table:
+    return sorted_counts.replace_schema_metadata(CorpusStatistics(rows).to_table().schema.metadata)
+
+
+def _moved(before: pa.Table, by: pa.Table) -> pa.Table:
+    """Sorted counts with others, of each term once, added to them; sorted, but not all over again."""
+    at = pc.index_in(before["term"], by["term"].combine_chunks())
+    more = pc.fill_null(pc.take(by["documents"], at), 0)
+    counted = before.set_column(1, "documents", pc.add(before["documents"], more)).cast(_COUNTED)
+    new = by.filter(pc.invert(pc.is_in(by["term"], before["term"].combine_chunks()))).sort_by("term")
+    if len(new) * _FEW > len(counted):
+        return pa.concat_tables([counted, new]).sort_by("term")
+    terms = before["term"].combine_chunks()
+    # Arrow sorts by UTF-8 and Python by code points, which is the same order.
+    places = [bisect_left(terms, term, key=lambda found: found.as_py()) for term in new["term"].to_pylist()]
+    order = np.insert(np.arange(len(counted)), places, np.arange(len(counted), len(counted) + len(new)))
+    return pa.concat_tables([counted, new]).take(pa.array(order))
 
 
 def _summed(parts: list[pa.Table]) -> pa.Table:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -190,6 +191,38 @@ def reconcile(known: pa.Table, desired: pa.Array, *, base: int, generation: int)
         A plan after which exactly one record of each desired chunk is visible at `generation`.
     """
     known = known.filter(pc.invert(pc.and_(pc.less_equal(known["born"], base), pc.less_equal(known["died"], base))))
+    plain = _plainly_kept(known, desired)
+    kept = known.filter(pa.array(plain))
+    others = _decided(known.filter(pa.array(~plain)), desired, base)
+    shown = Plan(others).of(Op.KEEP, Op.REVIVE, Op.REWRITE)
+    there = pa.concat_arrays([table["chunk_id"].combine_chunks() for table in (kept, shown)])
+    missing = desired.filter(pc.invert(pc.is_in(desired, there)))
+    inserts = pa.table(
+        {
+            "op": pa.array([str(Op.INSERT)] * len(missing), pa.string()),
+            "record_id": pc.binary_join_element_wise(missing, str(generation), "."),
+            "chunk_id": missing,
+            "born": pa.array(np.full(len(missing), generation)),
+        },
+        schema=OPERATIONS,
+    )
+    stays = _operations(kept, pa.repeat(str(Op.KEEP), len(kept)))
+    return Plan(pa.concat_tables([stays, others, inserts]))
+
+
+def _plainly_kept(known: pa.Table, desired: pa.Array) -> npt.NDArray[np.bool_]:
+    """Which records are wanted, as they should be, and the only ones of their chunk: nearly all of them, mostly."""
+    chunks = known["chunk_id"].combine_chunks()
+    codes = chunks.dictionary_encode().indices.to_numpy()
+    alone = np.bincount(codes)[codes] == 1 if len(codes) else np.zeros(0, bool)
+    seen, touched, doomed = (known[name].to_numpy() for name in ("seen", "touched", "doomed"))
+    wanted = pc.is_in(chunks, desired).to_numpy(zero_copy_only=False)
+    found: npt.NDArray[np.bool_] = wanted & alone & seen & ~touched & ~doomed & (known["died"].to_numpy() == FOREVER)
+    return found
+
+
+def _decided(known: pa.Table, desired: pa.Array, base: int) -> pa.Table:
+    """What becomes of records (`OPERATIONS`); of those that stay as they are and are not shown, nothing."""
     # Where a chunk has several records, the one that needs no write wins; the id breaks ties.
     known = known.sort_by([("doomed", "ascending"), ("touched", "ascending"), ("record_id", "ascending")])
     born, died = known["born"].to_numpy(), known["died"].to_numpy()
@@ -214,24 +247,8 @@ def reconcile(known: pa.Table, desired: pa.Array, *, base: int, generation: int)
     op[~seen & (born <= base)] = Op.LOST
 
     acted = op != ""
-    existing = known.filter(pa.array(acted))
-    missing = desired.filter(pc.invert(pc.is_in(desired, known.filter(pa.array(kept))["chunk_id"].combine_chunks())))
-    inserts = pa.table(
-        {
-            "op": pa.array([str(Op.INSERT)] * len(missing), pa.string()),
-            "record_id": pc.binary_join_element_wise(missing, str(generation), "."),
-            "chunk_id": missing,
-            "born": pa.array(np.full(len(missing), generation)),
-        },
-        schema=OPERATIONS,
-    )
-    rest = pa.table(
-        {
-            "op": pa.array([str(name) for name in op[acted]], pa.string()),
-            "record_id": existing["record_id"],
-            "chunk_id": existing["chunk_id"],
-            "born": existing["born"],
-        },
-        schema=OPERATIONS,
-    )
-    return Plan(pa.concat_tables([rest, inserts]))
+    return _operations(known.filter(pa.array(acted)), pa.array(map(str, op[acted]), pa.string()))
+
+
+def _operations(records: pa.Table, ops: pa.Array) -> pa.Table:
+    return records.select(["record_id", "chunk_id", "born"]).add_column(0, "op", ops).cast(OPERATIONS)

@@ -239,3 +239,17 @@ def test_terms_are_those_that_the_rules_are_named_for() -> None:
         "1",
         "69316cf474fa0d66c4b7fd8cc3cb770d",
     )
+
+
+terms_counted = st.dictionaries(st.sampled_from([f"{n:03d}" for n in range(0, 400, 5)]), st.integers(1, 9), min_size=70)
+moves = st.dictionaries(st.sampled_from([f"{n:03d}" for n in range(400)]), st.integers(-3, 3), max_size=3)
+
+
+@testing(deadline=None)
+@given(terms_counted, moves)
+def test_counts_that_are_moved_are_those_of_a_sum(before: dict[str, int], by: dict[str, int]) -> None:
+    sorted_counts, others = (
+        pa.table([list(counts), pa.array(counts.values(), pa.int64())], schema=corpus._COUNTED)
+        for counts in (dict(sorted(before.items())), by)
+    )
+    assert corpus._moved(sorted_counts, others) == corpus._summed([sorted_counts, others]).sort_by("term")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -164,3 +165,25 @@ def test_an_insert_that_is_not_seen_is_embedded_again_under_a_new_id() -> None:
 def test_history_is_left_alone() -> None:
     plan = reconcile(known(("a.1", "a", 1, 3, True, False, False)), pa.array(["a"]), base=5, generation=7)
     assert plan.counts() == {"keep": 0, "insert": 1, "revive": 0, "rewrite": 0, "mark": 0, "delete": 0, "lost": 0}
+
+
+flags = st.tuples(st.sampled_from([FOREVER, FOREVER, 3, 6]), st.booleans(), st.booleans(), st.booleans())
+records = st.dictionaries(st.tuples(st.sampled_from("abcd"), st.integers(1, 6)), flags, min_size=1, max_size=10)
+
+
+@given(records, st.lists(st.sampled_from("abcde"), unique=True))
+def test_records_that_plainly_stay_are_decided_as_the_others_are(
+    known_by_id: dict[tuple[str, int], tuple], desired: list[str]
+) -> None:
+    there = known(*((f"{chunk}.{born}", chunk, born, *rest) for (chunk, born), rest in known_by_id.items()))
+    wanted = pa.array(desired, pa.string())
+    found = reconcile(there, wanted, base=5, generation=7)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ragwright.index.plan._plainly_kept", lambda known, _: np.zeros(len(known), bool))
+        expected = reconcile(there, wanted, base=5, generation=7)
+    others = [
+        one.operations.filter(pa.compute.not_equal(one.operations["op"], "keep")).to_pylist()
+        for one in (found, expected)
+    ]
+    assert others[0] == others[1]
+    assert found.operations.sort_by("record_id") == expected.operations.sort_by("record_id")
