@@ -76,7 +76,8 @@ def read_tokens(reply: Any, tokens: Sequence[int], model: ModelInfo) -> list[Vec
         BadReply: Count, dimension or a value is wrong.
     """
     if isinstance(reply, np.ndarray):
-        return np.split(_whole_tokens(_all_tokens(reply, sum(tokens)), model), np.cumsum(tokens)[:-1])
+        rows = np.split(_all_tokens(reply, sum(tokens)), np.cumsum(tokens)[:-1])
+        return [_whole_tokens(vectors, model) for vectors in rows]
     return [
         _whole_tokens(_unpadded(per_token, count), model)
         for per_token, count in zip(_list(reply, len(tokens)), tokens, strict=True)
@@ -155,9 +156,15 @@ def _pool(per_token: Any, count: int, pooling: str) -> Floats:
 
 
 def _whole_tokens(vectors: Floats, model: ModelInfo) -> Vectors:
-    if vectors.shape[1] != model.dimension or not np.isfinite(vectors).all():
+    """A text's token vectors at length one, in memory of their own; one text fits into the processor's cache."""
+    unit: Floats = vectors.astype(np.float32 if vectors.dtype == np.float16 else np.float64)
+    lengths = np.sqrt(np.vecdot(unit, unit))
+    if vectors.shape[1] != model.dimension or not np.isfinite(lengths).all():
         raise BadReply(f"token vectors are not {model.dimension} finite numbers each", hint="Check the endpoint.")
-    return _normalised(vectors)
+    if (lengths < 1e-6).any():
+        raise BadReply(f"vector {int(lengths.argmin())} of a text's tokens has no length", hint="Check the endpoint.")
+    np.multiply(unit, 1 / lengths[:, np.newaxis], out=unit)
+    return unit.astype(np.float32, copy=False)
 
 
 def _all_tokens(rows: Floats, count: int) -> Floats:
@@ -166,7 +173,7 @@ def _all_tokens(rows: Floats, count: int) -> Floats:
             f"{rows.shape[0]} token vectors came back for texts of {count} tokens together",
             hint="The server counts otherwise: check that the endpoint runs the model that embedding.model names.",
         )
-    return rows.astype(np.float32)
+    return rows
 
 
 def _unpadded(per_token: Any, count: int) -> Floats:

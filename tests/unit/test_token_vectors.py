@@ -79,6 +79,18 @@ def test_an_array_says_the_same_as_json(server: ModelServer, options: dict[str, 
         assert np.array_equal(one.spans, other.spans)
 
 
+def test_halves_come_to_length_one_as_exactly_as_floats_can(server: ModelServer) -> None:
+    sent = np.random.default_rng(0).uniform(-60_000, 60_000, (len(TOKENIZER.encode(TEXTS[1])), DIMENSION))
+    sent[-1] *= 1e-9  # of halves this small some are subnormal
+    halves = sent.astype(np.float16)
+    server.reply = lambda _: Raw(write_array(halves), headers={"Content-Type": "application/x-npy"})
+    with embedder(server) as model:
+        found = model.token_vectors([TEXTS[1]])
+    assert found is not None
+    exact = halves / np.linalg.norm(halves.astype(np.float64), axis=1, keepdims=True)
+    assert np.allclose(found[0].vectors, exact, atol=1e-7)
+
+
 def test_requests_grow_once_the_server_has_shown_that_it_sends_arrays(server: ModelServer) -> None:
     texts = ["one two three four five six seven eight"] * 30
     endpoint = HttpEndpoint("minilm", server.url, "tei", timeout=10, max_payload_bytes=10 * 8 * DIMENSION * 22)
