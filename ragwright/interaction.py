@@ -25,8 +25,11 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W\d_]+)?")  # noqa: RUF001
 _LEAST_RARITY = 0.05
 # Below this cosine a word of the question is not met.
 _MET = 0.5
-# Tokens whose vectors are remembered: at 384 dimensions about 115 MB.
-_REMEMBERED = 150_000
+# Tokens whose vectors are remembered: at 384 dimensions about 115 MB. As halves twice as many would fit, but to turn
+# them into halves and back takes longer than all that is done with them.
+_REMEMBERED = 75_000
+# Larger products OpenBLAS shares between threads, which here spend most of the time waiting for each other.
+_ALONE = 2**18
 
 Floats = npt.NDArray[np.float32]
 
@@ -94,7 +97,7 @@ class Interaction:
 
     def __init__(self, embedder: Embedder, *, remember: int = _REMEMBERED) -> None:
         self._embedder, self._remember = embedder, remember
-        self._known: OrderedDict[str, npt.NDArray[np.float16]] = OrderedDict()
+        self._known: OrderedDict[str, Vectors] = OrderedDict()
         self._held = 0
         self._lock = threading.Lock()
 
@@ -124,9 +127,9 @@ class Interaction:
         """Ask for the tokens of texts that questions will meet, as far as they are remembered."""
         self._vectors(texts)
 
-    def _vectors(self, texts: Sequence[str]) -> dict[str, npt.NDArray[np.float16]] | None:
+    def _vectors(self, texts: Sequence[str]) -> dict[str, Vectors] | None:
         wanted = list(dict.fromkeys(texts))
-        found: dict[str, npt.NDArray[np.float16]] = {}
+        found: dict[str, Vectors] = {}
         with self._lock:
             for text in wanted:
                 if text in self._known:
@@ -137,7 +140,7 @@ class Interaction:
             fresh = self._asked(new)
             if fresh is None:
                 return None
-            made = {text: given.vectors.astype(np.float16) for text, given in zip(new, fresh, strict=True)}
+            made = {text: given.vectors for text, given in zip(new, fresh, strict=True)}
             self._keep(made)
             found |= made
         return found
@@ -152,7 +155,7 @@ class Interaction:
                 raise
             return self._embedder.token_vectors(shortened)
 
-    def _keep(self, made: dict[str, npt.NDArray[np.float16]]) -> None:
+    def _keep(self, made: dict[str, Vectors]) -> None:
         with self._lock:
             for text, vectors in made.items():
                 if text not in self._known:
@@ -182,17 +185,21 @@ def _weighed(question: str, tokens: TokenVectors, statistics: CorpusStatistics) 
     return Meeting(nearest, weights, word_of, tuple(word for _, _, word in words))
 
 
-def _nearest(asked: Vectors, texts: Sequence[npt.NDArray[np.float16]]) -> Floats:
+def _nearest(asked: Vectors, texts: Sequence[Vectors]) -> Floats:
     """Cosine of each token that is asked with the nearest of each text: float32 [texts, tokens asked].
 
-    One product for all: by themselves they are so small that the threads of BLAS wait for each other longest.
+    One call for all: by themselves they are small. It multiplies so many rows at a time as one thread does alone.
     """
     nearest = np.full((len(texts), len(asked)), -1, np.float32)
-    told = [index for index, text in enumerate(texts) if len(text)]
-    if told:
-        starts = np.cumsum([0, *(len(texts[index]) for index in told[:-1])])
-        products = asked @ np.concatenate([texts[index] for index in told]).astype(np.float32).T
-        nearest[told] = np.maximum.reduceat(products, starts, axis=1).T
+    told = [text for text in texts if len(text)]
+    if told and len(asked):
+        starts = np.cumsum([0, *map(len, told)])
+        count, dimension = int(starts[-1]), asked.shape[1]
+        rows = max(1, _ALONE // asked.size)
+        blocks = np.zeros((-(-count // rows), rows, dimension), np.float32)
+        np.concatenate(told, out=blocks.reshape(-1, dimension)[:count])
+        products = (blocks @ asked.T).reshape(-1, len(asked))[:count]
+        nearest[[len(text) > 0 for text in texts]] = np.maximum.reduceat(products, starts[:-1])
     return nearest
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ragwright.embedding import HashingEmbedder, TokenVectors
 from ragwright.errors import RequestRejected
-from ragwright.interaction import Interaction, Meeting
+from ragwright.interaction import Interaction, Meeting, _nearest
 from ragwright.terms import CorpusStatistics
 
 AXES = ["spot", "training", "price", "lower", "gpu", "quota", "how", "?"]
@@ -166,3 +166,12 @@ def test_texts_meet_a_question_together_as_they_do_alone(texts: list[str]) -> No
         [alone] = meet(question, text)
         assert meeting.nearest.tolist() == alone.nearest.tolist()
         assert set(alone.nearest.tolist()) <= ({0.0, 1.0} if set(text.split()) & set(AXES) else {-1.0})
+
+
+@given(st.integers(1, 40), st.lists(st.integers(0, 300), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
+def test_every_token_meets_the_nearest_of_each_text(asked: int, lengths: list[int], seed: int) -> None:
+    """Products are made a part of the rows at a time; no row is forgotten, and none is taken for another text's."""
+    random = np.random.default_rng(seed)
+    question, *texts = (random.standard_normal((length, 24)).astype(np.float32) for length in (asked, *lengths))
+    expected = [(question @ text.T).max(axis=1) if len(text) else np.full(asked, -1) for text in texts]
+    assert np.allclose(_nearest(question, texts), expected, atol=1e-4)
