@@ -9,8 +9,11 @@ higher than the one that readers meet: docs/evaluation.md has both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +21,7 @@ import numpy.typing as npt
 from ragwright.abstention import Calibration, Evidence, Judgement, Scale, default_models, gather
 from ragwright.answering import Retrieved, Retriever
 from ragwright.documents import Match
-from ragwright.packing import sections
+from ragwright.packing import Section, sections
 from ragwright.progress import Progress, silent
 from ragwright.reading import Reader
 from ragwright.settings import AnsweringSettings
@@ -27,8 +30,10 @@ from ragwright.settings import AnsweringSettings
 _SAME_QUESTION = 0.9
 # Sections that are retrieved in place of those that are put aside.
 _ALIKE = 3
-# Questions whose sections are read together.
-_TOGETHER = 8
+# Questions that are searched for together, so that the FAQ's own questions in what they find are embedded at once.
+_SEARCHED = 64
+# Sections whose words are asked for together. Twice as many are in memory, and `Interaction` remembers more than that.
+_TOGETHER = 92
 # What is known of other corpora counts as much as so many questions of this one.
 _PRIOR_QUESTIONS = 20
 
@@ -58,18 +63,21 @@ def calibrate(
         models: Whose coefficients to use; those that come with ragwright by default.
         progress: Told after each question.
     """
-
-    def tell(done: int) -> None:
-        progress("calibration", done, len(questions))
-
-    near_misses = list(_evidence(retriever, reader, [(text, key) for key, text in questions], settings, tell))
-    others = list(_evidence(retriever, reader, [(text, "") for text in unrelated], settings))
+    asked = [*((text, key) for key, text in questions), *((text, "") for text in unrelated)]
+    near_misses: list[Evidence] = []
+    others: list[Evidence] = []
+    with closing(_evidence(retriever, reader, asked, settings)) as found:
+        for done, evidence in enumerate(found, start=1):
+            if evidence is not None:
+                (near_misses if done <= len(questions) else others).append(evidence)
+            if done <= len(questions):
+                progress("calibration", done, len(questions))
     by_word = any(evidence.by_word for evidence in [*near_misses, *others])
     models = models or default_models()
     default = models.by_word if by_word else models.by_text
     scales = {name: _scale([e.to_dict()[name] for e in near_misses], default.scales[name]) for name in default.scales}
     model = replace(default, scales=scales)
-    chances = [np.array([model.decide(e).probability for e in found]) for found in (near_misses, others)]
+    chances = [np.array([model.decide(e).probability for e in kind]) for kind in (near_misses, others)]
     threshold = _threshold(chances, settings.max_false_answer_rate, prior=default.threshold)
     return Calibration(
         by_word=by_word,
@@ -90,29 +98,76 @@ def held_out_k(settings: AnsweringSettings) -> int:
     return settings.retrieved + _ALIKE
 
 
-def _evidence(
-    retriever: Retriever,
-    reader: Reader,
-    questions: Sequence[tuple[str, str]],
-    settings: AnsweringSettings,
-    tell: Callable[[int], None] | None = None,
-) -> Iterator[Evidence]:
-    """The evidence on each question, its row (by key; empty: none) put aside; none where nothing else is found.
+@dataclass(frozen=True)
+class _Asked:
+    """A question, what was found for it, and what of that is read."""
 
-    What several questions need of the encoder is asked for at once: one by one it would wait between them.
-    """
-    for start in range(0, len(questions), _TOGETHER):
-        group = questions[start : start + _TOGETHER]
-        found = [retriever.search(text, held_out_k(settings) if key else settings.retrieved) for text, key in group]
+    text: str
+    found: Retrieved
+    candidates: Sequence[Section]
+
+
+def _evidence(
+    retriever: Retriever, reader: Reader, questions: Sequence[tuple[str, str]], settings: AnsweringSettings
+) -> Generator[Evidence | None, None, None]:
+    """The evidence on each question, its row (by key; empty: none) put aside; None where nothing else is found."""
+    with closing(_prepared(reader, _grouped(_searched(retriever, reader, questions, settings)))) as groups:
+        for group in groups:
+            for one in group:
+                if not one.candidates:
+                    yield None
+                    continue
+                statistics = one.found.statistics
+                readings = reader.read(one.text, one.found.query_vector, one.candidates, statistics)
+                yield gather(one.text, readings, statistics)
+
+
+def _searched(
+    retriever: Retriever, reader: Reader, questions: Sequence[tuple[str, str]], settings: AnsweringSettings
+) -> Iterator[_Asked]:
+    """Questions with what is found for them; the encoder is asked for many of the FAQ's own questions at once."""
+    for start in range(0, len(questions), _SEARCHED):
+        some = questions[start : start + _SEARCHED]
+        found = [retriever.search(text, held_out_k(settings) if key else settings.retrieved) for text, key in some]
         reader.embed([match.question for one in found for match in one.matches])
-        left = [sections(_without(one, reader, key)) for one, (_, key) in zip(found, group, strict=True)]
-        reader.prepare([section for candidates in left for section in candidates])
-        for done, (one, candidates, (text, _)) in enumerate(zip(found, left, group, strict=True), start=start + 1):
-            if candidates:
-                readings = reader.read(text, one.query_vector, candidates, one.statistics)
-                yield gather(text, readings, one.statistics)
-            if tell:
-                tell(done)
+        for one, (text, key) in zip(found, some, strict=True):
+            yield _Asked(text, one, sections(_without(one, reader, key)))
+
+
+def _grouped(questions: Iterable[_Asked]) -> Iterator[list[_Asked]]:
+    """Questions in runs that read about as many sections."""
+    group: list[_Asked] = []
+    for one in questions:
+        if group and sum(len(other.candidates) for other in [*group, one]) > _TOGETHER:
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group
+
+
+def _prepared(reader: Reader, groups: Iterable[list[_Asked]]) -> Generator[list[_Asked], None, None]:
+    """Groups whose sections are ready to be read; while one is read, the encoder is asked for what the next one takes.
+
+    What goes wrong with a group is raised in its turn. Closing it waits for what is on its way.
+    """
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    under_way: deque[tuple[list[_Asked], Future[None]]] = deque()
+    try:
+        for group in groups:
+            wanted = [section for one in group for section in one.candidates]
+            under_way.append((group, ahead.submit(reader.prepare, wanted)))
+            if len(under_way) > 1:
+                yield _awaited(*under_way.popleft())
+        while under_way:
+            yield _awaited(*under_way.popleft())
+    finally:
+        ahead.shutdown(cancel_futures=True)
+
+
+def _awaited(group: list[_Asked], prepared: Future[None]) -> list[_Asked]:
+    prepared.result()
+    return group
 
 
 def _without(found: Retrieved, reader: Reader, row_key: str) -> Sequence[Match]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,8 @@ from ragwright.abstention import Calibration, default_models
 from ragwright.answering import Retrieved
 from ragwright.calibration import _scale, _threshold, calibrate
 from ragwright.documents import Match
-from ragwright.embedding import HashingEmbedder
+from ragwright.embedding import HashingEmbedder, TokenVectors
+from ragwright.errors import Unavailable
 from ragwright.evaluation.everyday import QUESTIONS
 from ragwright.index.calibrating import affordable
 from ragwright.progress import silent
@@ -144,7 +147,107 @@ def test_a_setting_below_what_is_affordable_holds() -> None:
     assert affordable(AnsweringSettings(calibration_rows=12), 5_000) == 12
 
 
-def test_questions_read_together_are_judged_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    together = fitted(ROWS)
-    monkeypatch.setattr("ragwright.calibration._TOGETHER", 1)
-    assert fitted(ROWS) == together
+class ByWord(HashingEmbedder):
+    """Gives each word of a text its own vector; `meanwhile` is called with each list of texts before it answers."""
+
+    def __init__(self, meanwhile: Callable[[Sequence[str]], None] = lambda texts: None) -> None:
+        super().__init__(256)
+        self.meanwhile = meanwhile
+
+    def token_vectors(self, texts: Sequence[str]) -> list[TokenVectors]:
+        self.meanwhile(texts)
+        return [self._words(text) for text in texts]
+
+    def _words(self, text: str) -> TokenVectors:
+        spans = [(found.start(), found.end()) for found in re.finditer(r"\w+", text)]
+        return TokenVectors(self.embed([text[start:end] for start, end in spans]), np.array(spans, np.int32))
+
+
+def fitted_by_word(embedder: ByWord) -> Calibration:
+    questions = [(key, question) for key, question, _ in ROWS]
+    return calibrate(Corpus(ROWS), Reader(embedder), questions, QUESTIONS[:10], AnsweringSettings(), records=40)
+
+
+@pytest.mark.parametrize(("searched", "together"), [(1, 1), (7, 30), (1_000, 10_000)])
+def test_questions_read_together_are_judged_as_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, searched: int, together: int
+) -> None:
+    by_text, by_word = fitted(ROWS), fitted_by_word(ByWord())
+    monkeypatch.setattr("ragwright.calibration._SEARCHED", searched)
+    monkeypatch.setattr("ragwright.calibration._TOGETHER", together)
+    assert fitted(ROWS) == by_text
+    again = fitted_by_word(ByWord())
+    assert (by_word.by_word, again.threshold) == (True, pytest.approx(by_word.threshold, abs=1e-5))
+    for name, scale in by_word.scales.items():
+        assert again.scales[name].centre == pytest.approx(scale.centre, abs=1e-6)
+        assert again.scales[name].spread == pytest.approx(scale.spread, abs=1e-6)
+
+
+class Steps:
+    """Notes what the encoder is asked for, sections or a question, in order."""
+
+    def __init__(self) -> None:
+        self.groups = self.questions = 0
+        self.changed = threading.Condition()
+
+    def __call__(self, texts: Sequence[str]) -> None:
+        with self.changed:
+            if len(texts) > 1:
+                self.groups += 1
+            else:
+                self.questions += 1
+            self.changed.notify_all()
+
+    def until(self, holds: Callable[[], bool]) -> bool:
+        with self.changed:
+            return self.changed.wait_for(holds, timeout=10)
+
+
+def reading_ahead() -> bool:
+    return any(thread.name.startswith("read-ahead") for thread in threading.enumerate())
+
+
+def test_while_a_group_is_read_the_next_is_asked_for_and_no_other() -> None:
+    steps, most = Steps(), []
+
+    def meanwhile(texts: Sequence[str]) -> None:
+        steps(texts)
+        if len(texts) == 1 and steps.questions == 1:
+            assert steps.until(lambda: steps.groups == 2)
+        most.append((steps.questions, steps.groups))
+
+    fitted_by_word(ByWord(meanwhile))
+    # A group is four questions of 23 sections: before the fifth is read nobody asks for a third one.
+    assert max(groups for questions, groups in most if questions <= 4) == 2
+    assert not reading_ahead()
+
+
+def test_what_goes_wrong_ahead_is_raised_in_its_turn() -> None:
+    steps = Steps()
+
+    def meanwhile(texts: Sequence[str]) -> None:
+        steps(texts)
+        if len(texts) > 1 and steps.groups == 2:
+            raise Unavailable("the server has gone")
+
+    with pytest.raises(Unavailable, match="the server has gone"):
+        fitted_by_word(ByWord(meanwhile))
+    assert (steps.questions, reading_ahead()) == (4, False)
+
+
+@pytest.mark.parametrize("error", [Unavailable("the server has gone"), KeyboardInterrupt()])
+def test_nothing_goes_on_after_a_failure(error: BaseException) -> None:
+    steps, ended = Steps(), []
+
+    def meanwhile(texts: Sequence[str]) -> None:
+        steps(texts)
+        if len(texts) == 1:
+            assert steps.until(lambda: steps.groups == 2)
+            raise error
+        if steps.groups == 2:
+            steps.until(lambda: steps.questions == 1)
+        ended.append(len(texts))
+
+    with pytest.raises(type(error)):
+        fitted_by_word(ByWord(meanwhile))
+    assert (len(ended), steps.groups, reading_ahead()) == (2, 2, False)
