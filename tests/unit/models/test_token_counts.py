@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ragwright.models import load_tokenizer
-from ragwright.models.tokenizer import TokenCounts
+from ragwright.models.token_counts import TokenCounts
 
 LETTERS = string.ascii_lowercase + string.digits + string.punctuation + "éäß漢字مש"
 VOCABULARY = ["[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "end", "##point", "##s", "mask", *LETTERS]
@@ -61,6 +61,7 @@ WORD_BY_WORD = {
 }
 WHOLE = {
     "a token with a blank": bert(None, AddedToken("the end", normalized=False)),
+    "a blank that is a token": bert(None, AddedToken(" ", normalized=False)),
     "a token that takes blanks": bert(None, AddedToken("the", lstrip=True, normalized=False)),
     "a normalised token": bert(normalizers.BertNormalizer(), AddedToken("end", normalized=True)),
     "words are joined": unlike_bert(
@@ -133,7 +134,7 @@ def test_texts_whose_words_depend_on_each_other_are_tokenised_whole(tokenizer: T
 
 
 def test_no_more_words_are_remembered_than_agreed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragwright.models.tokenizer._WORDS_KEPT", 20)
+    monkeypatch.setattr("ragwright.models.token_counts._WORDS_KEPT", 20)
     counts = TokenCounts(bert(None))
     texts = [f"the{i} end{i} {'z' * 2000}{i}" for i in range(100)]
     for text in texts:
@@ -143,7 +144,7 @@ def test_no_more_words_are_remembered_than_agreed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_threads_share_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ragwright.models.tokenizer._WORDS_KEPT", 50)
+    monkeypatch.setattr("ragwright.models.token_counts._WORDS_KEPT", 50)
     tokenizer = bert(None)
     counts = TokenCounts(tokenizer)
     batches = [[f"the{i * j} end{i % 7}" for j in range(60)] for i in range(80)]
