@@ -59,29 +59,29 @@ class JsonlReader:
         with open_text(self._path, self._place, self._encoding, newline="\n") as file:
             try:
                 for line in file:
-                    text = line.strip()
-                    if not text:
+                    if line.isspace():
                         continue
                     try:
-                        found = _decoded(text)
+                        found = _decoded(line)
                     # ValueError is bad JSON or an integer of thousands of digits.
                     except (ValueError, RecursionError) as error:
-                        yield Malformed("", "json", text, f"the line is not JSON: {error}")
+                        yield Malformed("", "json", line.strip(), f"the line is not JSON: {error}")
                         continue
                     if isinstance(found, dict):
                         yield found
                     else:
-                        yield Malformed("", "json", text, f"the line is a JSON {type(found).__name__}, not an object")
+                        what = f"the line is a JSON {type(found).__name__}, not an object"
+                        yield Malformed("", "json", line.strip(), what)
             except UnicodeDecodeError as error:
                 raise undecodable(self._path, self._place, self._encoding) from error
 
 
-def _decoded(text: str) -> object:
-    """What `json.loads` would make of a line, or refuse it for, at half the time for most."""
+def _decoded(line: str) -> object:
+    """What `json.loads` would make of a line without the space around it, or refuse it for; mostly in half the time."""
     try:
-        found = orjson.loads(text)
+        found = orjson.loads(line)
     except orjson.JSONDecodeError:
-        return _DECODE(text)
+        return _DECODE(line.strip())
     if isinstance(found, dict) and _ALIKE.issuperset(map(type, found.values())):
         return found
-    return _DECODE(text)
+    return _DECODE(line.strip())

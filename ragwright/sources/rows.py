@@ -68,17 +68,17 @@ class Batch:
         self._answers: list[str] = []
         self._metadata: list[str] = []
         self._rejected: list[Rejected] = []
-        self._chars = 0
+        self._count = self._chars = 0
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to take."""
-        return not (self._rows or self._rejected)
+        return not self._count
 
     @property
     def full(self) -> bool:
         """Whether it is time to take."""
-        return len(self._rows) + len(self._rejected) >= self._limit or self._chars >= PARTITION_CHARS
+        return self._count >= self._limit or self._chars >= PARTITION_CHARS
 
     def add(self, row: int, record: Record | Malformed) -> None:
         """Take in the record with this row number."""
@@ -108,6 +108,7 @@ class Batch:
             detail = f"{size:,} characters in one record; at most {MAX_CELL_CHARS:,} can be read"
             self._reject(row, Malformed("", "record-size", question or answer, detail))
             return
+        self._count += 1
         self._chars += size
         self._rows.append(row)
         self._keys.append(key)
@@ -144,4 +145,5 @@ class Batch:
         self._seen.note(list(new), list(new.values()))
 
     def _reject(self, row: int, fault: Malformed) -> None:
+        self._count += 1
         self._rejected.append(Rejected(row, "", fault.column, fault.rule, shortened(fault.value), fault.detail))

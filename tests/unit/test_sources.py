@@ -238,7 +238,8 @@ def test_bad_jsonl_lines_are_rejected_one_by_one(tmp_path: Path) -> None:
         '{"question": "half \\ud83d", "answer": "a5"}',
         "[" * 200_000,
         '{"n": ' + "9" * 5_000 + "}",
-        '{"question": null, "answer": 12.5}',
+        '\x0c\u2003{"question": null, "answer": 12.5}\u2003',
+        " \u2003\x0c ",
     ]
     rows, partitions, _ = everything(save(tmp_path, "\n".join(lines), "faq.jsonl"))
     assert [(row["row"], row["question"], row["answer"]) for row in rows] == [(0, "q0", "a0"), (8, "", "12.5")]
