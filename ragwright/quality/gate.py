@@ -297,8 +297,9 @@ class _Faults:
     def _found(self, rule: Rule, indices: Sequence[int], frame: pd.DataFrame) -> list[Rejected]:
         if not len(indices):
             return []
-        rows = self._rows.take(pa.array(indices, pa.int64()))
-        values = rows[rule.column or "question"].to_pylist()
+        column = rule.column or "question"
+        rows = self._rows.select(list({"row", "row_key", column})).take(pa.array(indices, pa.int64()))
+        values = rows[column].to_pylist()
         evidence = frame.loc[list(indices), rule.evidence].tolist() if rule.evidence else values
         return [
             Rejected(
