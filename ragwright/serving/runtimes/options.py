@@ -80,13 +80,14 @@ def this_processor() -> Processor:
 def offer(processor: Processor, wanted: EncoderSettings) -> Offered:
     """What is tried: what the settings name, and for what they leave open the few values that have won somewhere.
 
-    f16 is offered where there is no bf16: where there are both, bf16 is no slower and cannot overflow. With more
-    streams than a quarter of many cores, one question alone would be computed by few of them. A thousand tokens keep a
-    few cores busy; more at once has gained nothing there.
+    f16 is offered where there is no bf16: where there are both, bf16 is no slower and cannot overflow. The threads of a
+    stream wait for each other after every layer, so a stream loses a core's work whenever anything else takes one of
+    them: more streams come first. With more than a quarter of many cores, one question alone would be computed by few
+    of them. A thousand tokens keep a few cores busy; more at once has gained nothing there.
     """
     lower: Precision = "bf16" if "bf16" in processor.precisions else "f16"
     precisions: tuple[Precision, ...] = ("f32", lower) if lower in processor.precisions else ("f32",)
-    streams = sorted({1, min(2, processor.cores), max(1, processor.cores // 4)})
+    streams = sorted({1, min(2, processor.cores), max(1, processor.cores // 4)}, reverse=True)
     batch_tokens = (1024,) if processor.cores <= 4 else (1024, 4096)
     return Offered(
         precision=(wanted.precision,) if wanted.precision else precisions,

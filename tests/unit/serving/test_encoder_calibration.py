@@ -82,11 +82,20 @@ def test_each_option_is_settled_with_those_before_it() -> None:
     assert len(found.texts_per_second) == 4  # not all eight
 
 
-@given(st.floats(0, 0.2))
-def test_the_default_stays_unless_another_is_clearly_faster(gain: float) -> None:
-    found, _ = calibrated(lambda o: 1.0 if o.streams == 1 else 1.0 - gain, Offered(("f32",), (1, 2), (1024,)))
+@given(st.sampled_from(["precision", "streams", "batch_tokens"]), st.floats(0, 0.3))
+def test_the_default_stays_unless_another_is_clearly_faster(option: str, gain: float) -> None:
+    found, _ = calibrated(lambda o: 1.0 if getattr(o, option) == getattr(OFFERED.default, option) else 1.0 - gain)
     assert found is not None
-    assert found.options.streams == (2 if 1 - gain < 1 * (1 - MARGIN) else 1)
+    kept = getattr(found.options, option) == getattr(OFFERED.default, option)
+    assert kept == (1 - gain >= 1 - MARGIN[option])
+
+
+def test_fewer_streams_have_to_be_a_lot_faster_because_they_are_measured_alone() -> None:
+    offered = offer(Processor("any", cores=2, precisions=("f32",)), EncoderSettings())
+    for gain, streams in ((0.1, 2), (0.2, 1)):
+        found, _ = calibrated(lambda o, gain=gain: 1.0 - gain * (o.streams == 1), offered)  # type: ignore[misc]
+        assert found is not None
+        assert found.options.streams == streams
 
 
 def test_what_gives_wrong_vectors_is_never_chosen_however_fast() -> None:
@@ -118,7 +127,7 @@ def test_one_slow_moment_of_the_machine_does_not_decide(run: int, seconds: float
 
 def test_settings_leave_less_to_choose() -> None:
     processor = Processor("any", cores=16, precisions=("f32", "bf16", "f16"))
-    assert offer(processor, EncoderSettings()) == Offered(("f32", "bf16"), (1, 2, 4), (1024, 4096))
+    assert offer(processor, EncoderSettings()) == Offered(("f32", "bf16"), (4, 2, 1), (1024, 4096))
     assert offer(processor, EncoderSettings(precision="f16", streams=3)) == Offered(("f16",), (3,), (1024, 4096))
     assert offer(processor, EncoderSettings(precision="f32", streams=1, batch_tokens=64)).is_settled
 
