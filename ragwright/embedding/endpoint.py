@@ -31,6 +31,7 @@ from ragwright.errors import (
 )
 from ragwright.model_settings import EmbeddingSettings
 from ragwright.models import ModelInfo
+from ragwright.models.token_counts import TokenCounts
 from ragwright.retry import ONCE, RetryPolicy
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class EndpointEmbedder:
         )
         self.max_tokens = model.max_tokens
         self._endpoint, self._model, self._tokenizer, self._settings = endpoint, model, tokenizer, settings
+        self._counts = TokenCounts(tokenizer)
         self._batch_tokens, self._retry = settings.batch_tokens, retry
         if token_bytes := wire.reply_bytes_of_a_token(endpoint.contract, model.dimension):
             # What limits a request limits the reply as well, on SageMaker for one.
@@ -178,8 +180,7 @@ class EndpointEmbedder:
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
         """Tokens of each text, special tokens included: int32 [n]."""
-        encoded = self._tokenizer.encode_batch_fast(list(texts))
-        return np.fromiter(map(len, encoded), np.int32, len(encoded))
+        return self._counts(texts)
 
     def close(self) -> None:
         """Give back connections; requests on their way are not waited for."""

@@ -15,6 +15,7 @@ from ragwright.documents import Fingerprint
 from ragwright.embedding.port import Kind, TokenVectors, Vectors, refuse_too_long
 from ragwright.hashing import REVISION, hash_embed
 from ragwright.models import load_tokenizer
+from ragwright.models.token_counts import TokenCounts
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -49,7 +50,7 @@ class HashingEmbedder:
 
     def count_tokens(self, texts: Sequence[str]) -> npt.NDArray[np.int32]:
         """Words and punctuation marks of each text: int32 [n]."""
-        return np.array([len(encoded) for encoded in self._tokenizer.encode_batch_fast(list(texts))], np.int32)
+        return self._counts(texts)
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -60,6 +61,10 @@ class HashingEmbedder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    @cached_property
+    def _counts(self) -> TokenCounts:
+        return TokenCounts(self._tokenizer)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
