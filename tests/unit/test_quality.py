@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 
 from ragwright.documents import QUARANTINE, ROWS, Rejected
 from ragwright.errors import QualityError
-from ragwright.quality import QualityGate, check, fingerprint, write_data_docs
+from ragwright.quality import QualityGate, check, docs, fingerprint, write_data_docs
 from ragwright.quality.gate import _Claims
 from ragwright.settings import QualitySettings, SourceSettings
 from ragwright.sources import open_source
@@ -308,6 +311,29 @@ def test_what_a_killed_run_left_of_its_data_docs_is_passed_over_and_goes(tmp_pat
     index = write()
     assert index.read_text("utf-8").count('href="runs/') == 2
     assert [path for path in left if path.exists()] == []
+
+
+def test_compiled_templates_are_kept_for_this_user_alone_and_are_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    docs._view.cache_clear()
+    try:
+        docs._view().env.get_template("header.j2")
+        (folder,) = tmp_path.iterdir()
+        assert (stat.S_IMODE(folder.stat().st_mode), len(list(folder.iterdir()))) == (0o700, 1)
+        docs._view.cache_clear()
+        view = docs._view()
+        with monkeypatch.context() as patched:
+            patched.delattr(type(view.env), "compile")
+            view.env.get_template("header.j2")
+        shutil.rmtree(folder)
+        view.env.get_template("text.j2")  # nowhere to keep it
+        folder.touch()
+        docs._view.cache_clear()
+        assert docs._view().env.bytecode_cache is None
+    finally:
+        docs._view.cache_clear()
 
 
 def test_merged_results_count_all_partitions_and_are_json() -> None:
