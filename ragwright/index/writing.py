@@ -79,10 +79,13 @@ def write_partition(
     with ThreadPoolExecutor(1, thread_name_prefix="store-writer") as executor:
         writes: list[Future[None]] = []
 
+        def await_writes(count: int) -> None:
+            for write in writes[:count]:
+                write.result()
+
         def unknown_texts() -> Iterator[list[str]]:
             for number, taken in enumerate(batches):
-                if number > 1:
-                    writes[number - 2].result()
+                await_writes(max(0, number - 1))
                 yield earlier.unknown(taken)["embed_text"].to_pylist()
 
         try:
@@ -91,15 +94,13 @@ def write_partition(
                     # By place among all of the partition's notes: none is written over, whatever size batches had.
                     name = f"{partition:05d}-{len(notes) + len(writes):05d}"
                     joined = earlier.joined(taken, vectors)
-                    for last in writes[-1:]:
-                        last.result()
+                    await_writes(len(writes))
                     writes.append(executor.submit(_insert, attempt, taken, joined, name, bulk=bulk))
                     done += len(taken)
                     progress("embedding", done, whole.written)
         finally:
             # Also when embedding failed: what is on its way must be known to have ended before the stage does.
-            for last in writes[-1:]:
-                last.result()
+            await_writes(len(writes))
     return whole
 
 
