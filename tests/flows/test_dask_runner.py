@@ -125,7 +125,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing_about_the_index(
     listening: set[str] = set()
 
     def kill_one() -> None:
-        until(lambda: index.embedder.waiting == 2)
+        until(lambda: len(embedding(index.embedder)) == 2)
         for process in (psutil.Process(), *workers()):
             listening.update(c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN)
         victim = embedding(index.embedder)[0]
