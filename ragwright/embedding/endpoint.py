@@ -62,6 +62,7 @@ class _Group:
         stop: No further request is sent once this is set.
         replies: Of each batch, where they have been handed to other threads.
         reply_again: Likewise, of that text by itself.
+        after: The group that is on its way behind this one.
     """
 
     texts: Sequence[str]
@@ -71,6 +72,19 @@ class _Group:
     stop: threading.Event = field(default_factory=threading.Event)
     replies: Sequence[Future[Reply]] = ()
     reply_again: Future[Reply] | None = None
+    after: _Group | None = None
+
+    def follow(self, before: _Group) -> None:
+        """Come to nothing if the group before this one fails, or has failed."""
+        before.after = self
+        if before.stop.is_set():
+            self.stop.set()
+
+    def fail(self) -> None:
+        """Send nothing more of this group, nor of the one behind it."""
+        self.stop.set()
+        if self.after:
+            self.after.stop.set()
 
     def end(self) -> None:
         """Send nothing more."""
@@ -147,7 +161,10 @@ class EndpointEmbedder:
         under_way: deque[_Group] = deque()
         try:
             for texts in groups:
-                under_way.append(group := self._group(texts, kind))
+                group = self._group(texts, kind)
+                for before in under_way:
+                    group.follow(before)
+                under_way.append(group)
                 self._begin(group)
                 if len(under_way) > 1:
                     yield self._vectors(under_way.popleft())
@@ -256,7 +273,8 @@ class EndpointEmbedder:
         try:
             return self._retry.call(send_once, sleep=stop.wait)
         except BaseException:
-            stop.set()  # here, in the thread that failed: it would take up the next batch before the caller hears of it
+            # Here, in the thread that failed: it would take up the next batch before the caller hears of it.
+            group.fail()
             raise
 
     def _check_order(self, group: _Group, among_others: Vectors, alone: Vectors) -> None:

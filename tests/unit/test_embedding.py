@@ -280,6 +280,14 @@ def test_who_wants_no_more_groups_stops_what_has_not_been_sent() -> None:
         assert len(server.asked) == asked < 20
 
 
+def test_a_request_that_failed_stops_the_next_group_too() -> None:
+    with serve(lambda _: Raw(b"no", 400)) as server, embedder(server, batch_texts=1, concurrency=1) as model:
+        for tries in range(1, 21):
+            with pytest.raises(RequestRejected):
+                next(model.embed_each([texts(1), texts(40)]))
+            assert len(server.asked) == tries
+
+
 def test_an_embedder_goes_on_after_an_error() -> None:
     replies = iter([Raw(b"{}", 500)])
     with serve(lambda payload: next(replies, None) or honest_tei(payload)) as server, embedder(server) as model:
